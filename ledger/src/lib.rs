@@ -1,0 +1,13 @@
+//! The signed ledger of Redress: canonical records, chains, keys, decisions, verification; pure, no I/O beyond key files.
+
+pub mod canonical;
+pub mod class;
+pub mod hash;
+pub mod record;
+pub mod state;
+pub mod time;
+
+pub use class::Class;
+pub use hash::{Hash, leaf_hash};
+pub use record::{Encoded, Kind, Record, RecordError};
+pub use state::{After, Event, Illegal, State, transition, triples};
