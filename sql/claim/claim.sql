@@ -1,0 +1,3 @@
+-- Claims the oldest runnable runs: worker, limit, definitions it can execute.
+select id, epoch, claims
+from redress.claim($1, $2, $3)

@@ -1,0 +1,2 @@
+-- Gives back everything a worker holds: worker.
+select redress.leave($1)

@@ -1,0 +1,2 @@
+-- Ends a backend: pid.
+select pg_terminate_backend($1)

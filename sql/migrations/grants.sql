@@ -1,0 +1,43 @@
+-- Who may do what. Idempotent; run at the end of every migration. The engine and the operator change rows only
+-- through functions; the auditor reads.
+
+revoke all on all functions in schema redress from public;
+grant usage on schema redress to redress_engine, redress_operator, redress_auditor;
+grant select on all tables in schema redress to redress_engine, redress_operator, redress_auditor;
+
+grant execute on function
+  redress.now_text(), redress.set_limits(int, int, int),
+  redress.pass_gate(text, text, uuid, bigint, uuid[]),
+  redress.enter_phase(uuid, bigint, text, text, text, int, int, int),
+  redress.enter_start(uuid, bytea, text, boolean, text, bytea, text, text, uuid, int, int, int),
+  redress.enter_run(uuid, bigint, boolean, int, int, int),
+  redress.enter_compensation(uuid, bigint, boolean, text, text, bigint, uuid[], int, int, int),
+  redress.append(uuid, bigint, text, bigint, text, text, bytea[], text, text, int, bigint, boolean, text, text, text, bytea, oid[]),
+  redress.put_blob(uuid, uuid, bytea, bytea, bytea),
+  redress.put_plan(bytea, uuid, bigint, bytea),
+  redress.note_refusal(uuid, text, text, bytea),
+  redress.put_definition(bytea, text, int, bytea, text),
+  redress.beat(uuid, text, bigint), redress.leave(uuid),
+  redress.claim(uuid, int, bytea[]), redress.claim_run(uuid, uuid), redress.give_back(uuid, bigint, uuid, bigint),
+  redress.enter_system(int, int, int), redress.append_system(bigint, bytea[]),
+  redress.put_hold(uuid, text, text, uuid, text, text, text),
+  redress.publish_switch(text, text, text),
+  redress.written_relations()
+to redress_engine;
+
+grant execute on function
+  redress.now_text(), redress.set_limits(int, int, int),
+  redress.pass_gate(text, text, uuid, bigint, uuid[]),
+  redress.enter_run(uuid, bigint, boolean, int, int, int),
+  redress.enter_compensation(uuid, bigint, boolean, text, text, bigint, uuid[], int, int, int),
+  redress.append(uuid, bigint, text, bigint, text, text, bytea[], text, text, int, bigint, boolean, text, text, text, bytea, oid[]),
+  redress.put_plan(bytea, uuid, bigint, bytea), redress.put_blob(uuid, uuid, bytea, bytea, bytea),
+  redress.note_refusal(uuid, text, text, bytea),
+  redress.put_definition(bytea, text, int, bytea, text),
+  redress.beat(uuid, text, bigint), redress.leave(uuid), redress.claim_run(uuid, uuid),
+  redress.give_back(uuid, bigint, uuid, bigint),
+  redress.enter_system(int, int, int), redress.append_system(bigint, bytea[]),
+  redress.put_hold(uuid, text, text, uuid, text, text, text), redress.lift_hold(uuid, text),
+  redress.publish_switch(text, text, text), redress.drain_gate(int), redress.gate_holders(),
+  redress.written_relations()
+to redress_operator;

@@ -1,0 +1,11 @@
+-- Makes the installation's rows: origin, system run.
+with i as (
+  insert into redress.installation (origin, system_identifier)
+  select $1, (select c.system_identifier::text from pg_control_system() c)
+  on conflict on constraint installation_pkey do nothing
+  returning 1),
+s as (
+  insert into redress.switch (state, switch_no, reason, by, at)
+  select 'run', 1, 'installed', 'migrate', clock_timestamp() from i)
+insert into redress.system_log (run, seq, head)
+select $2, 0, decode(repeat('00', 32), 'hex') from i

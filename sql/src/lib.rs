@@ -1,0 +1,403 @@
+//! Every SQL statement and migration of Redress, as files handed out as constants.
+//!
+//! The folders follow the flow: `schema`, `definition`, `start`, `claim`, `phase`, `compensate`, `hold`, `read`.
+//!
+//! **Invariant:** one statement a file; nothing is assembled from strings. The files are written for the schema
+//! `redress`; [`Sql::for_schema`] renders them once for an installation of another name.
+//!
+//! **Not here:** no connection, no parameter types, no logic.
+
+mod render;
+
+pub use render::{SchemaName, SchemaNameError, Sql};
+
+/// One statement: its name (the file's stem) and its text, written for the schema `redress`.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Statement {
+    /// The file's stem, a verb and a noun.
+    pub name: &'static str,
+    /// The text as it stands in the file.
+    pub text: &'static str,
+}
+
+/// One numbered migration; its checksum is the SHA-256 of this text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Migration {
+    /// Dense from 1.
+    pub version: i32,
+    /// The file's stem without the number.
+    pub name: &'static str,
+    /// The text as it stands in the file.
+    pub text: &'static str,
+}
+
+/// Roles, schema and the list of migrations; idempotent, run before the numbered ones.
+pub const FOUNDATION: &str = include_str!("../migrations/0000_roles.sql");
+/// The triggers that refuse changes of records; idempotent, run after the numbered ones.
+pub const TRIGGERS: &str = include_str!("../migrations/triggers.sql");
+/// The grants of the engine, the operator and the auditor; idempotent, run after the numbered ones.
+pub const GRANTS: &str = include_str!("../migrations/grants.sql");
+
+/// The numbered migrations in order.
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "tables",
+        text: include_str!("../migrations/0001_tables.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "functions",
+        text: include_str!("../migrations/0002_functions.sql"),
+    },
+];
+
+// schema
+/// Migrations in order.
+pub const APPLIED_MIGRATIONS: Statement = Statement {
+    name: "applied_migrations",
+    text: include_str!("../schema/applied_migrations.sql"),
+};
+/// Makes the installation's rows: origin, system run.
+pub const FOUND_INSTALLATION: Statement = Statement {
+    name: "found_installation",
+    text: include_str!("../schema/found_installation.sql"),
+};
+/// The installation and the server it stands on.
+pub const INSTALLATION: Statement = Statement {
+    name: "installation",
+    text: include_str!("../schema/installation.sql"),
+};
+/// One migrator at a time.
+pub const LOCK_MIGRATION: Statement = Statement {
+    name: "lock_migration",
+    text: include_str!("../schema/lock_migration.sql"),
+};
+/// Notes a migration: version, name, SHA-256 of its text.
+pub const NOTE_MIGRATION: Statement = Statement {
+    name: "note_migration",
+    text: include_str!("../schema/note_migration.sql"),
+};
+/// Whether a role exists: name.
+pub const ROLE_EXISTS: Statement = Statement {
+    name: "role_exists",
+    text: include_str!("../schema/role_exists.sql"),
+};
+/// The search_path of a migration: schema.
+pub const SET_SEARCH_PATH: Statement = Statement {
+    name: "set_search_path",
+    text: include_str!("../schema/set_search_path.sql"),
+};
+/// What a connection stands on before anything is done.
+pub const SURROUNDINGS: Statement = Statement {
+    name: "surroundings",
+    text: include_str!("../schema/surroundings.sql"),
+};
+
+// definition
+/// One definition: digest.
+pub const DEFINITION_BY_DIGEST: Statement = Statement {
+    name: "definition_by_digest",
+    text: include_str!("../definition/definition_by_digest.sql"),
+};
+/// A saga's newest version, or the one named: saga, version or null.
+pub const DEFINITION_BY_NAME: Statement = Statement {
+    name: "definition_by_name",
+    text: include_str!("../definition/definition_by_name.sql"),
+};
+/// Definitions and how many unfinished runs each has.
+pub const LIST_DEFINITIONS: Statement = Statement {
+    name: "list_definitions",
+    text: include_str!("../definition/list_definitions.sql"),
+};
+/// Registers a definition; false when it stands already: digest, saga, version, bytes, by.
+pub const PUT_DEFINITION: Statement = Statement {
+    name: "put_definition",
+    text: include_str!("../definition/put_definition.sql"),
+};
+
+// start
+/// Opens a run, or finds the one that has its key.
+pub const ENTER_START: Statement = Statement {
+    name: "enter_start",
+    text: include_str!("../start/enter_start.sql"),
+};
+
+// claim
+/// Renews a worker's lease: worker, name, lease ms.
+pub const BEAT: Statement = Statement {
+    name: "beat",
+    text: include_str!("../claim/beat.sql"),
+};
+/// Claims the oldest runnable runs: worker, limit, definitions it can execute.
+pub const CLAIM: Statement = Statement {
+    name: "claim",
+    text: include_str!("../claim/claim.sql"),
+};
+/// Claims one named run: worker, run.
+pub const CLAIM_RUN: Statement = Statement {
+    name: "claim_run",
+    text: include_str!("../claim/claim_run.sql"),
+};
+/// Gives one run back: run, epoch, worker, wait ms.
+pub const GIVE_BACK: Statement = Statement {
+    name: "give_back",
+    text: include_str!("../claim/give_back.sql"),
+};
+/// Gives back everything a worker holds: worker.
+pub const LEAVE: Statement = Statement {
+    name: "leave",
+    text: include_str!("../claim/leave.sql"),
+};
+
+// phase
+/// Appends records and moves the run: see the function's own parameters.
+pub const APPEND: Statement = Statement {
+    name: "append",
+    text: include_str!("../phase/append.sql"),
+};
+/// Enters a phase: run, epoch, phase, saga, subject, statement ms, lock ms, idle ms.
+pub const ENTER_PHASE: Statement = Statement {
+    name: "enter_phase",
+    text: include_str!("../phase/enter_phase.sql"),
+};
+/// Keeps large or personal data beside a record: id, run, salt, content, commitment.
+pub const PUT_BLOB: Statement = Statement {
+    name: "put_blob",
+    text: include_str!("../phase/put_blob.sql"),
+};
+/// Runs what follows under a role until it is set back; the name is a bound value, never text in SQL.
+pub const SET_ROLE: Statement = Statement {
+    name: "set_role",
+    text: include_str!("../phase/set_role.sql"),
+};
+/// Relations that this transaction has written.
+pub const WRITTEN_RELATIONS: Statement = Statement {
+    name: "written_relations",
+    text: include_str!("../phase/written_relations.sql"),
+};
+
+// compensate
+/// Enters a compensation: run, epoch or null, raise, saga, subject, switch_no or null, holds, statement ms, lock ms, idle ms.
+pub const ENTER_COMPENSATION: Statement = Statement {
+    name: "enter_compensation",
+    text: include_str!("../compensate/enter_compensation.sql"),
+};
+/// Locks a run: run, epoch or null, raise the epoch, statement ms, lock ms, idle ms.
+pub const ENTER_RUN: Statement = Statement {
+    name: "enter_run",
+    text: include_str!("../compensate/enter_run.sql"),
+};
+/// Notes a refusal; true when it is new: run, actor, code, basis.
+pub const NOTE_REFUSAL: Statement = Statement {
+    name: "note_refusal",
+    text: include_str!("../compensate/note_refusal.sql"),
+};
+/// Stores a plan: digest, run, basis seq, canonical bytes.
+pub const PUT_PLAN: Statement = Statement {
+    name: "put_plan",
+    text: include_str!("../compensate/put_plan.sql"),
+};
+
+// hold
+/// Appends records to the system log: head seq, records.
+pub const APPEND_SYSTEM: Statement = Statement {
+    name: "append_system",
+    text: include_str!("../hold/append_system.sql"),
+};
+/// Waits until earlier entrants have ended: lock ms.
+pub const DRAIN_GATE: Statement = Statement {
+    name: "drain_gate",
+    text: include_str!("../hold/drain_gate.sql"),
+};
+/// Locks the system log: statement ms, lock ms, idle ms.
+pub const ENTER_SYSTEM: Statement = Statement {
+    name: "enter_system",
+    text: include_str!("../hold/enter_system.sql"),
+};
+/// Backends that hold the gate.
+pub const GATE_HOLDERS: Statement = Statement {
+    name: "gate_holders",
+    text: include_str!("../hold/gate_holders.sql"),
+};
+/// Holds in force that bear on a run: saga, subject, run.
+pub const HOLDS_ON_RUN: Statement = Statement {
+    name: "holds_on_run",
+    text: include_str!("../hold/holds_on_run.sql"),
+};
+/// Lifts a hold; false when it was not in force: id, by.
+pub const LIFT_HOLD: Statement = Statement {
+    name: "lift_hold",
+    text: include_str!("../hold/lift_hold.sql"),
+};
+/// Holds: all of them, or those in force only.
+pub const LIST_HOLDS: Statement = Statement {
+    name: "list_holds",
+    text: include_str!("../hold/list_holds.sql"),
+};
+/// Publishes a state of the switch: state, reason, by.
+pub const PUBLISH_SWITCH: Statement = Statement {
+    name: "publish_switch",
+    text: include_str!("../hold/publish_switch.sql"),
+};
+/// Sets a hold: id, scope, target, run, reason, code, by.
+pub const PUT_HOLD: Statement = Statement {
+    name: "put_hold",
+    text: include_str!("../hold/put_hold.sql"),
+};
+/// The switch as it stands.
+pub const READ_SWITCH: Statement = Statement {
+    name: "read_switch",
+    text: include_str!("../hold/read_switch.sql"),
+};
+/// Ends a backend: pid.
+pub const TERMINATE: Statement = Statement {
+    name: "terminate",
+    text: include_str!("../hold/terminate.sql"),
+};
+
+// read
+/// Every hold and whether it is released.
+pub const ALL_HOLDS_STATE: Statement = Statement {
+    name: "all_holds_state",
+    text: include_str!("../read/all_holds_state.sql"),
+};
+/// Every record, run by run: after run and seq, limit.
+pub const ALL_RECORDS: Statement = Statement {
+    name: "all_records",
+    text: include_str!("../read/all_records.sql"),
+};
+/// One blob: id.
+pub const BLOB_BY_ID: Statement = Statement {
+    name: "blob_by_id",
+    text: include_str!("../read/blob_by_id.sql"),
+};
+/// Runs, youngest first: saga, state, subject (each may be null), limit.
+pub const LIST_RUNS: Statement = Statement {
+    name: "list_runs",
+    text: include_str!("../read/list_runs.sql"),
+};
+/// One plan: digest.
+pub const PLAN_BY_DIGEST: Statement = Statement {
+    name: "plan_by_digest",
+    text: include_str!("../read/plan_by_digest.sql"),
+};
+/// The last plan made for a run: run.
+pub const PLAN_OF_RUN: Statement = Statement {
+    name: "plan_of_run",
+    text: include_str!("../read/plan_of_run.sql"),
+};
+/// Plans whose digest begins so: hex prefix.
+pub const PLANS_BY_PREFIX: Statement = Statement {
+    name: "plans_by_prefix",
+    text: include_str!("../read/plans_by_prefix.sql"),
+};
+/// The triggers that keep records append-only, and whether each fires always.
+pub const PROTECTIONS: Statement = Statement {
+    name: "protections",
+    text: include_str!("../read/protections.sql"),
+};
+/// The hash of one record: run, seq.
+pub const RECORD_HASH_AT: Statement = Statement {
+    name: "record_hash_at",
+    text: include_str!("../read/record_hash_at.sql"),
+};
+/// A run's records in order: run, after this seq.
+pub const RECORDS_OF_RUN: Statement = Statement {
+    name: "records_of_run",
+    text: include_str!("../read/records_of_run.sql"),
+};
+/// One run: id.
+pub const RUN_BY_ID: Statement = Statement {
+    name: "run_by_id",
+    text: include_str!("../read/run_by_id.sql"),
+};
+/// One run: saga, key.
+pub const RUN_BY_KEY: Statement = Statement {
+    name: "run_by_key",
+    text: include_str!("../read/run_by_key.sql"),
+};
+/// Every run with its head, after this one: run, limit.
+pub const RUN_HEADS: Statement = Statement {
+    name: "run_heads",
+    text: include_str!("../read/run_heads.sql"),
+};
+/// Runs whose id begins so: prefix.
+pub const RUNS_BY_PREFIX: Statement = Statement {
+    name: "runs_by_prefix",
+    text: include_str!("../read/runs_by_prefix.sql"),
+};
+/// Runs that wait for a person, oldest first.
+pub const RUNS_NEEDING_A_PERSON: Statement = Statement {
+    name: "runs_needing_a_person",
+    text: include_str!("../read/runs_needing_a_person.sql"),
+};
+/// Every run that has records, in order, after this one: run, limit.
+pub const RUNS_WITH_RECORDS: Statement = Statement {
+    name: "runs_with_records",
+    text: include_str!("../read/runs_with_records.sql"),
+};
+/// The head of the system log.
+pub const SYSTEM_HEAD: Statement = Statement {
+    name: "system_head",
+    text: include_str!("../read/system_head.sql"),
+};
+
+/// Every statement, in the order of the flow.
+pub const STATEMENTS: &[Statement] = &[
+    APPLIED_MIGRATIONS,
+    FOUND_INSTALLATION,
+    INSTALLATION,
+    LOCK_MIGRATION,
+    NOTE_MIGRATION,
+    ROLE_EXISTS,
+    SET_SEARCH_PATH,
+    SURROUNDINGS,
+    DEFINITION_BY_DIGEST,
+    DEFINITION_BY_NAME,
+    LIST_DEFINITIONS,
+    PUT_DEFINITION,
+    ENTER_START,
+    BEAT,
+    CLAIM,
+    CLAIM_RUN,
+    GIVE_BACK,
+    LEAVE,
+    APPEND,
+    ENTER_PHASE,
+    PUT_BLOB,
+    SET_ROLE,
+    WRITTEN_RELATIONS,
+    ENTER_COMPENSATION,
+    ENTER_RUN,
+    NOTE_REFUSAL,
+    PUT_PLAN,
+    APPEND_SYSTEM,
+    DRAIN_GATE,
+    ENTER_SYSTEM,
+    GATE_HOLDERS,
+    HOLDS_ON_RUN,
+    LIFT_HOLD,
+    LIST_HOLDS,
+    PUBLISH_SWITCH,
+    PUT_HOLD,
+    READ_SWITCH,
+    TERMINATE,
+    ALL_HOLDS_STATE,
+    ALL_RECORDS,
+    BLOB_BY_ID,
+    LIST_RUNS,
+    PLAN_BY_DIGEST,
+    PLAN_OF_RUN,
+    PLANS_BY_PREFIX,
+    PROTECTIONS,
+    RECORD_HASH_AT,
+    RECORDS_OF_RUN,
+    RUN_BY_ID,
+    RUN_BY_KEY,
+    RUN_HEADS,
+    RUNS_BY_PREFIX,
+    RUNS_NEEDING_A_PERSON,
+    RUNS_WITH_RECORDS,
+    SYSTEM_HEAD,
+];
