@@ -1,0 +1,3 @@
+//! The redress command: parse, call, print, exit code.
+
+pub mod cluster;
