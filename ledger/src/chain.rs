@@ -23,6 +23,7 @@ pub struct Chain {
     origin: String,
     generation: i64,
     epoch: i64,
+    system: bool,
     end: End,
 }
 
@@ -54,6 +55,7 @@ impl Chain {
             origin: String::new(),
             generation: 0,
             epoch: 0,
+            system: false,
             end: End {
                 count: 0,
                 head: Hash::ZERO,
@@ -71,6 +73,7 @@ impl Chain {
                 self.origin.clone_from(&record.origin);
                 self.generation = record.generation;
                 self.epoch = record.epoch;
+                self.system = self.is_system(record.kind, seq);
                 self.end.count = seq;
                 self.end.head = hash;
                 self.end.state = state;
@@ -111,24 +114,33 @@ impl Chain {
         if record.epoch < self.epoch {
             return Err(Fault::Epoch(record.epoch));
         }
-        check_place(record.kind, seq)?;
+        self.check_place(record.kind, seq)?;
         let state = next_state(self.end.state, record)?;
         if record.kind == Kind::RunSealed {
             check_seal(state, &record.body, seq)?;
         }
         Ok(state)
     }
-}
 
-/// A run begins with `run.opened`, the system run with `generation.opened`, and only there.
-fn check_place(kind: Kind, seq: i64) -> Result<(), Fault> {
-    let opens = matches!(kind, Kind::RunOpened | Kind::GenerationOpened);
-    // A new generation goes on in the system run that is there.
-    let reopens = kind == Kind::RunOpened;
-    if (seq == 1 && !opens) || (seq > 1 && reopens) {
-        return Err(Fault::Opening(kind));
+    /// A run begins with `run.opened` and has no other; the system run has no record of a run.
+    fn check_place(&self, kind: Kind, seq: i64) -> Result<(), Fault> {
+        let good = match seq {
+            1 => kind == Kind::RunOpened || !kind.is_of_a_run(),
+            _ => kind != Kind::RunOpened && !(self.system && kind.is_of_a_run()),
+        };
+        if good {
+            Ok(())
+        } else {
+            Err(Fault::Opening(kind))
+        }
     }
-    Ok(())
+
+    fn is_system(&self, kind: Kind, seq: i64) -> bool {
+        match seq {
+            1 => kind != Kind::RunOpened,
+            _ => self.system,
+        }
+    }
 }
 
 fn check_seal(state: State, body: &Value, seq: i64) -> Result<(), Fault> {
@@ -284,8 +296,10 @@ pub enum Fault {
     /// The epoch fell: a worker wrote that had lost its lease.
     #[error("the epoch falls back to {0}")]
     Epoch(i64),
-    /// A run that does not begin with its opening, or is opened twice.
-    #[error("a run is opened by its first record and only there, not by {0}")]
+    /// A run that does not begin with its opening or is opened twice, or a run's record elsewhere.
+    #[error(
+        "a run is opened by its first record and only there; a record of kind {0} is out of place"
+    )]
     Opening(Kind),
     /// A transition that does not have exactly `from`, `event` and `to`.
     #[error("the transition is malformed")]

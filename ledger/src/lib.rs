@@ -1,20 +1,74 @@
-//! The signed ledger of Redress: canonical records, chains, keys, decisions, verification; pure, no I/O beyond key files.
+//! Keeps the signed ledger of Redress: what a record is, who may decide, and whether a log holds.
+//!
+//! This crate is pure. It knows no database, no clock and no network, and of the file system only
+//! key files, so that whoever audits a ledger runs this code and none of the engine's.
+//!
+//! The modules in the order of the flow; each uses only those above it.
+//!
+//! | module | decides |
+//! |---|---|
+//! | [`class`] | what the caller must do about an error |
+//! | [`state`] | which moves of a run are legal |
+//! | [`canonical`] | the one byte string of a value |
+//! | [`mod@hash`] | the name of bytes |
+//! | [`time`] | the one spelling of an instant |
+//! | [`record`] | what a record is, byte by byte |
+//! | [`blob`] | how a record speaks of data that is large or personal |
+//! | [`chain`] | whether a run's records are all there, in order, and legal |
+//! | [`key`] | what a key is and when a signature counts |
+//! | [`keyfile`] | how private keys lie on disk |
+//! | [`trust`] | whose signatures count |
+//! | [`quorum`] | whether those who signed are enough |
+//! | [`decision`] | whether a signed decision is meant for this act |
+//! | [`authority`] | whether what a log says was done was allowed |
+//! | [`verify`] | whether a log holds |
+//!
+//! **Invariant:** one value, one byte string, one hash. What has two spellings is refused when it
+//! is written and when it is read; nothing is rounded, reordered or guessed.
+//!
+//! **Invariant:** the hash of a record is its Merkle leaf. Chain, receipts and tree speak of
+//! records by the same 32 bytes.
+//!
+//! **Invariant:** live writes, replay and verification call the same `transition`. There is no
+//! second opinion on what a run may do.
+//!
+//! **Invariant:** trust comes from the caller. No key is ever taken from what is being verified.
+//!
+//! **Not here:** a promise that the log cannot be changed. It is tamper-evident: whoever owns the
+//! database can rewrite what no signed checkpoint covers yet, and is found out by any that does.
+
+pub mod class;
+pub mod state;
+
+pub mod canonical;
+pub mod hash;
+pub mod time;
 
 pub mod blob;
-pub mod canonical;
 pub mod chain;
-pub mod class;
-pub mod decision;
-pub mod hash;
+pub mod record;
+
 pub mod key;
 pub mod keyfile;
-pub mod quorum;
-pub mod record;
-pub mod state;
-pub mod time;
 pub mod trust;
 
+pub mod decision;
+pub mod quorum;
+
+pub mod authority;
+pub mod verify;
+
+#[cfg(test)]
+mod testing;
+
+pub use canonical::{CanonicalError, parse_canonical, to_canonical};
+pub use chain::{Chain, ChainError};
 pub use class::Class;
+pub use decision::{Basis, Decision, DecisionError, Envelope, Expected, Purpose, Verified};
 pub use hash::{Hash, leaf_hash};
+pub use key::{KeyError, KeyId, PublicKey, Role, SigningKey, Vkey};
+pub use quorum::{Missing, Quorum, Signer, quorum_missing};
 pub use record::{Encoded, Kind, Record, RecordError};
 pub use state::{After, Event, Illegal, State, transition, triples};
+pub use trust::{Trust, TrustError};
+pub use verify::{LogVerifier, Report, Verdict};

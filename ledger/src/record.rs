@@ -276,6 +276,38 @@ kinds! {
     GenerationOpened = "generation.opened",
 }
 
+impl Kind {
+    /// Whether such a record becomes the run's basis: it changes what a plan would say.
+    pub fn moves_basis(self) -> bool {
+        matches!(
+            self,
+            Kind::RunOpened
+                | Kind::PhaseCommitted
+                | Kind::PhaseFailed
+                | Kind::PhaseIntended
+                | Kind::CompensationCommitted
+                | Kind::CompensationFailed
+                | Kind::RunCancelled
+                | Kind::RunResumed
+                | Kind::Resolved
+        )
+    }
+
+    /// Whether such a record tells the story of a run and has no place in the system run.
+    pub fn is_of_a_run(self) -> bool {
+        self.moves_basis()
+            || matches!(
+                self,
+                Kind::PlanMade
+                    | Kind::PlanApproved
+                    | Kind::PlanRefused
+                    | Kind::PlanStarted
+                    | Kind::PlanFinished
+                    | Kind::RunSealed
+            )
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
