@@ -29,7 +29,8 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::class::Class;
-use crate::decision::{Basis, Decision, DecisionError, Envelope, Expected, Purpose};
+use crate::decision::{Basis, Decision, DecisionError, Expected, Purpose};
+use crate::envelope::Envelope;
 use crate::hash::Hash;
 use crate::quorum::{Missing, Quorum, Signer, both, is_open, one_sovereign, quorum_missing};
 use crate::record::{Kind, Record};

@@ -20,6 +20,7 @@
 //! | [`trust`] | whose signatures count |
 //! | [`quorum`] | whether those who signed are enough |
 //! | [`decision`] | whether a signed decision is meant for this act |
+//! | [`envelope`] | whether a signed decision is genuine |
 //! | [`authority`] | whether what a log says was done was allowed |
 //! | [`verify`] | whether a log holds |
 //!
@@ -53,6 +54,7 @@ pub mod keyfile;
 pub mod trust;
 
 pub mod decision;
+pub mod envelope;
 pub mod quorum;
 
 pub mod authority;
@@ -64,7 +66,8 @@ mod testing;
 pub use canonical::{CanonicalError, parse_canonical, to_canonical};
 pub use chain::{Chain, ChainError};
 pub use class::Class;
-pub use decision::{Basis, Decision, DecisionError, Envelope, Expected, Purpose, Verified};
+pub use decision::{Basis, Decision, DecisionError, Expected, Purpose};
+pub use envelope::{Envelope, Verified, sign};
 pub use hash::{Hash, leaf_hash};
 pub use key::{KeyError, KeyId, PublicKey, Role, SigningKey, Vkey};
 pub use quorum::{Missing, Quorum, Signer, quorum_missing};
