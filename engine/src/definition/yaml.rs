@@ -1,0 +1,301 @@
+//! Reads a YAML file into a value, with the place of every part, in bounded time and memory.
+//!
+//! The parser is that of `serde-saphyr`, used event by event: only so can anchors, tags, merge keys and the
+//! difference between `no` and `"no"` be seen before anything is made of them.
+//!
+//! **Invariant:** a plain scalar has one meaning here and in every other YAML reader, or it is refused: `true`,
+//! `false`, `null`, whole numbers and text. (`yes`, `no`, `on`, `off` are text, as in YAML 1.2.)
+//!
+//! **Not here:** what a saga means by a field; that is the caller's type.
+
+use std::collections::HashMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use serde_path_to_error::Segment;
+use serde_saphyr::granit_parser::{
+    self, Event, Marker, Options, Parser, ScalarStyle, Span, StrInput,
+};
+
+use crate::name::shown;
+use crate::pointer::escape;
+
+use super::error::{Finding, Problem};
+use super::scalar;
+use super::source::{DefinitionError, Position, SourceMap};
+
+/// The largest file that is parsed, in bytes.
+pub const YAML_BYTES_MAX: usize = 1 << 20;
+/// The deepest nesting of sequences and mappings.
+pub const YAML_DEPTH_MAX: usize = 48;
+/// The most sequences, mappings, keys and scalars in one file.
+pub const YAML_NODES_MAX: usize = 100_000;
+
+/// Reads one YAML document into a value and the places of its parts.
+pub fn read_tree(bytes: &[u8], file: &str) -> Result<(Value, SourceMap), DefinitionError> {
+    let map = SourceMap::new(file);
+    let text = match checked_text(bytes) {
+        Ok(text) => text,
+        Err((problem, at)) => return Err(map.error(String::new(), problem, at)),
+    };
+    let mut reader = Reader {
+        parser: Parser::new_from_str_with_options(text, parser_options()),
+        map,
+        path: String::new(),
+        nodes: 0,
+    };
+    match reader.document() {
+        Ok(value) => Ok((value, reader.map)),
+        Err((problem, at)) => Err(reader.map.error(reader.path, problem, at)),
+    }
+}
+
+/// Reads one YAML document into a type; every error has its place.
+pub fn read_document<T: DeserializeOwned>(
+    bytes: &[u8],
+    file: &str,
+) -> Result<(T, Value, SourceMap), DefinitionError> {
+    let (tree, map) = read_tree(bytes, file)?;
+    match decode(&tree) {
+        Ok(value) => Ok((value, tree, map)),
+        Err(finding) => Err(map.place(finding)),
+    }
+}
+
+/// Makes a type of a value; an error names the part that does not fit.
+pub(super) fn decode<T: DeserializeOwned>(tree: &Value) -> Result<T, Finding> {
+    serde_path_to_error::deserialize(tree).map_err(|error| {
+        let message = error.inner().to_string();
+        let at_key = message.starts_with("unknown field");
+        Finding::new(
+            json_pointer(error.path()),
+            Problem::Shape { message, at_key },
+        )
+    })
+}
+
+type Fault = (Problem, Position);
+
+struct Reader<'t> {
+    parser: Parser<'t, StrInput<'t>>,
+    map: SourceMap,
+    path: String,
+    nodes: usize,
+}
+
+impl<'t> Reader<'t> {
+    fn document(&mut self) -> Result<Value, Fault> {
+        let mut value = None;
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamStart | Event::DocumentEnd => {}
+                Event::StreamEnd => break,
+                Event::DocumentStart(..) if value.is_some() => {
+                    return forbidden("a file holds one document", &span);
+                }
+                Event::DocumentStart(..) => {
+                    let (event, span) = self.next()?;
+                    value = Some(self.node(event, span, 0)?);
+                }
+                _ => return forbidden("this is outside the document", &span),
+            }
+        }
+        value.ok_or_else(|| (Problem::Syntax("the file is empty".into()), Position::START))
+    }
+
+    fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Result<Value, Fault> {
+        self.admit(&event, &span, depth)?;
+        let path = self.path.clone();
+        self.map.put_value(&path, position(&span.start));
+        match event {
+            Event::Scalar(text, style, ..) => scalar::resolve(&text, style == ScalarStyle::Plain)
+                .map_err(|problem| (problem, position(&span.start))),
+            Event::SequenceStart(..) => self.sequence(depth + 1),
+            Event::MappingStart(..) => self.mapping(depth + 1),
+            _ => forbidden("a value was expected here", &span),
+        }
+    }
+
+    /// Refuses what a saga file does not have, before anything is made of it.
+    fn admit(&mut self, event: &Event<'t>, span: &Span, depth: usize) -> Result<(), Fault> {
+        if matches!(event, Event::Alias(_) | Event::UnresolvedAlias(_)) {
+            return forbidden("aliases are not allowed; write the value out", span);
+        }
+        if event.anchor_id().is_some() {
+            return forbidden("anchors are not allowed; write the value out", span);
+        }
+        if event.tag().is_some() {
+            return forbidden("tags are not allowed; quote what is meant as text", span);
+        }
+        self.nodes += 1;
+        if self.nodes > YAML_NODES_MAX {
+            return limit("the file has too many values", YAML_NODES_MAX, span);
+        }
+        if depth >= YAML_DEPTH_MAX && !matches!(event, Event::Scalar(..)) {
+            return limit("the file nests too deep", YAML_DEPTH_MAX, span);
+        }
+        Ok(())
+    }
+
+    fn sequence(&mut self, depth: usize) -> Result<Value, Fault> {
+        let mut items = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::SequenceEnd {
+                return Ok(Value::Array(items));
+            }
+            let parent = self.enter(&items.len().to_string());
+            items.push(self.node(event, span, depth)?);
+            self.path.truncate(parent);
+        }
+    }
+
+    fn mapping(&mut self, depth: usize) -> Result<Value, Fault> {
+        let mut members = Map::new();
+        let mut seen: HashMap<String, u32> = HashMap::new();
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::MappingEnd {
+                return Ok(Value::Object(members));
+            }
+            let at = position(&span.start);
+            let key = self.key(event, &span, depth)?;
+            if let Some(line) = seen.insert(key.clone(), at.line) {
+                let key = shown(&key);
+                return Err((Problem::DuplicateKey { key, line }, at));
+            }
+            let parent = self.enter(&key);
+            let path = self.path.clone();
+            self.map.put_key(&path, at);
+            let (event, span) = self.next()?;
+            let value = self.node(event, span, depth)?;
+            self.path.truncate(parent);
+            members.insert(key, value);
+        }
+    }
+
+    fn key(&mut self, event: Event<'t>, span: &Span, depth: usize) -> Result<String, Fault> {
+        self.admit(&event, span, depth)?;
+        match event {
+            Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<" => {
+                forbidden("merge keys are not allowed; write the fields out", span)
+            }
+            Event::Scalar(text, ScalarStyle::Plain, ..) if text.is_empty() || text == "~" => {
+                forbidden("a key may not be empty", span)
+            }
+            Event::Scalar(text, ..) if text.contains('\0') => {
+                forbidden("a key may not hold a NUL", span)
+            }
+            Event::Scalar(text, ..) => Ok(text.into_owned()),
+            _ => forbidden("a key must be plain text", span),
+        }
+    }
+
+    fn enter(&mut self, token: &str) -> usize {
+        let parent = self.path.len();
+        self.path.push('/');
+        self.path.push_str(&escape(token));
+        parent
+    }
+
+    fn next(&mut self) -> Result<(Event<'t>, Span), Fault> {
+        match self.parser.next_event() {
+            Some(Ok(pair)) => Ok(pair),
+            Some(Err(error)) => {
+                let mut message = error.info();
+                if message.is_empty() {
+                    message = "this is not YAML".into();
+                }
+                Err((Problem::Syntax(message), position(error.marker())))
+            }
+            None => Err((
+                Problem::Syntax("the file ends too early".into()),
+                Position::START,
+            )),
+        }
+    }
+}
+
+fn parser_options() -> Options {
+    granit_parser::options! {
+        emit_comments: false,
+        emit_unresolved_aliases: true,
+        flow_nesting_limit: YAML_DEPTH_MAX + 1,
+        block_nesting_limit: YAML_DEPTH_MAX + 1,
+    }
+}
+
+/// Size, encoding and the characters that no text file has, before the parser sees a byte.
+fn checked_text(bytes: &[u8]) -> Result<&str, Fault> {
+    if bytes.len() > YAML_BYTES_MAX {
+        let problem = Problem::TooLarge {
+            bytes: bytes.len(),
+            bytes_max: YAML_BYTES_MAX,
+        };
+        return Err((problem, Position::START));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let (good, _) = bytes.split_at(error.valid_up_to());
+        let good = std::str::from_utf8(good).unwrap_or_default();
+        (Problem::NotUtf8, end_of(good))
+    })?;
+    if text.starts_with('\u{feff}') {
+        let problem = Problem::Forbidden("the file begins with a byte order mark; save it without");
+        return Err((problem, Position::START));
+    }
+    let foreign = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+    if let Some(at) = text.find(foreign) {
+        let problem = Problem::Forbidden("the file holds a control character such as NUL here");
+        return Err((problem, end_of(&text[..at])));
+    }
+    Ok(text)
+}
+
+/// The place just after a text.
+fn end_of(text: &str) -> Position {
+    let (line, last) = match text.rfind('\n') {
+        Some(end) => (text.matches('\n').count() + 1, &text[end + 1..]),
+        None => (1, text),
+    };
+    Position {
+        line: narrow(line),
+        column: narrow(last.chars().count() + 1),
+    }
+}
+
+fn position(marker: &Marker) -> Position {
+    Position {
+        line: narrow(marker.line().max(1)),
+        column: narrow(marker.col() + 1),
+    }
+}
+
+/// A file of at most a mebibyte has no line or column beyond `u32`.
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn forbidden<T>(why: &'static str, span: &Span) -> Result<T, Fault> {
+    Err((Problem::Forbidden(why), position(&span.start)))
+}
+
+fn limit<T>(what: &'static str, max: usize, span: &Span) -> Result<T, Fault> {
+    let max = max as u64;
+    Err((Problem::Limit { what, max }, position(&span.start)))
+}
+
+fn json_pointer(path: &serde_path_to_error::Path) -> String {
+    let mut out = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => out.push_str(&format!("/{index}")),
+            Segment::Map { key } => {
+                out.push('/');
+                out.push_str(&escape(key));
+            }
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    out
+}
