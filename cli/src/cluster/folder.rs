@@ -161,6 +161,21 @@ pub(super) fn choose_data(dir: &Path, account: Account) -> Result<PathBuf, Clust
     Ok(make(&apart)?.join(DATA))
 }
 
+/// Tells whether the data lies in a folder of its own, away from the server's folder.
+pub(super) fn is_apart(data: &Path) -> bool {
+    data.starts_with(APART)
+}
+
+/// Removes a folder and everything in it; a missing one is no error.
+pub(super) fn remove(path: &Path) -> Result<(), ClusterError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ClusterError::io("remove the folder", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes a data folder, empty and the account's own, if it is missing.
 pub(super) fn make_data(data: &Path, account: Account) -> Result<(), ClusterError> {
     match DirBuilder::new().mode(0o700).create(data) {

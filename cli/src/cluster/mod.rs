@@ -90,6 +90,22 @@ pub fn down(dir: &Path) -> Result<bool, ClusterError> {
     Ok(ran)
 }
 
+/// Stops the private server of `dir` and removes its data, its socket's folder and `dir` itself.
+/// A folder without a private server is left alone.
+pub fn remove(dir: &Path, how: Stop) -> Result<(), ClusterError> {
+    let Some(Description { data, socket, .. }) = Description::read(dir)? else {
+        return Ok(());
+    };
+    let lock = wait::lock(&dir.join(LOCK), DOWN_LIMIT)?;
+    private::stop_server(&data, &mut None, how, DOWN_LIMIT)?;
+    let apart = data.parent().filter(|_| folder::is_apart(&data));
+    for path in [Some(data.as_path()), apart, Some(&socket), Some(dir)] {
+        path.map_or(Ok(()), folder::remove)?;
+    }
+    drop(lock);
+    Ok(())
+}
+
 /// Looks at the private server of `dir`; changes nothing.
 pub fn status(dir: &Path) -> Result<Status, ClusterError> {
     let Some(description) = Description::read(dir)? else {

@@ -10,7 +10,7 @@
 //!
 //! **Not here:** passwords, TLS, replication, upgrades of data between major versions.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -169,24 +169,12 @@ impl PrivateCluster {
         self.account
     }
 
-    /// Replaces the settings; they hold from the next start.
-    pub fn set_settings(&mut self, settings: Vec<(String, String)>) -> Result<(), ClusterError> {
-        config::check(&settings)?;
-        self.settings = settings;
+    /// Adds a setting; it holds from the next start.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), ClusterError> {
+        let setting = (name.to_owned(), value.to_owned());
+        config::check(std::slice::from_ref(&setting))?;
+        self.settings.push(setting);
         Ok(())
-    }
-
-    /// Removes the stopped server with its data, its socket's folder and its own folder.
-    pub fn remove(mut self) -> Result<(), ClusterError> {
-        self.stop(Stop::Fast)?;
-        let data = &self.description.data;
-        for path in [data, &self.description.socket, &self.dir] {
-            remove_folder(path)?;
-        }
-        match data.parent() {
-            Some(apart) if apart != self.dir => remove_folder(apart),
-            _ => Ok(()),
-        }
     }
 
     /// Looks at the server; waits for the children of a killed postmaster to leave.
@@ -352,15 +340,6 @@ fn child_pid(child: Option<&Child>) -> i32 {
     child
         .and_then(|child| i32::try_from(child.id()).ok())
         .unwrap_or(0)
-}
-
-fn remove_folder(path: &Path) -> Result<(), ClusterError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(ClusterError::io("remove the folder", path)(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn log_tail(log: &Path) -> String {

@@ -1,0 +1,27 @@
+//! Gives the promises' tests their surroundings: real servers, a relay that cuts, real processes.
+//!
+//! * [`TestCluster`]: a server of its own for a test ([`TestCluster::own`]), or one shared by all
+//!   light tests of a process ([`TestCluster::shared`]), with a [`TestDatabase`] for each.
+//! * [`Relay`]: stands before a server and cuts, swallows, stalls or dribbles at a chosen COMMIT.
+//! * [`children`]: processes that are started, frozen, continued and killed; [`eventually`].
+//! * [`redress_bin`]: the built command, with its crash points.
+//!
+//! **Invariant:** what a test process started does not outlive it, even when it is killed: a
+//! warden of its own ends the server, and the next start sweeps what a killed warden left.
+//!
+//! **Not here:** mocks. These helpers panic when the surroundings fail, as tests do.
+
+pub mod binary;
+pub mod children;
+mod cluster;
+mod database;
+pub mod ground;
+pub mod relay;
+mod template;
+mod warden;
+
+pub use binary::redress_bin;
+pub use children::{Running, eventually};
+pub use cluster::{Setup, TestCluster};
+pub use database::{TestDatabase, fresh_database, query_text, try_query_text};
+pub use relay::{Fault, Relay, Trigger};
