@@ -244,3 +244,126 @@ impl CanonicalError {
         Class::Refused
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    /// F90. One byte string or a refusal.
+    #[test]
+    fn a_second_spelling_is_refused() {
+        let check = |text: &str, code: Option<&str>| {
+            let got = parse_canonical(text.as_bytes()).err();
+            assert_eq!(got.map(|error| error.code()), code, "{text}");
+        };
+        check(r#"{"a":1,"b":[true,false,null,"x"]}"#, None);
+        check(
+            r#""\b\t\n\f\r\"\\\u001f\u007f é €""#.replace("\\u007f", "\u{7f}").as_str(),
+            None,
+        );
+        check("9007199254740991", None);
+        check("-9007199254740991", None);
+        check("9007199254740992", Some("RD0604"));
+        check("-9007199254740992", Some("RD0604"));
+        check("18446744073709551615", Some("RD0604"));
+        check("18446744073709551616", Some("RD0601"));
+        check("1.0", Some("RD0601"));
+        check("1e2", Some("RD0601"));
+        check("-0", Some("RD0601"));
+        check("01", Some("RD0601"));
+        check(r#"{"a":1,"a":1}"#, Some("RD0601"));
+        check(r#"{"a":{"b":1,"b":2}}"#, Some("RD0601"));
+        check(r#"{"b":1,"a":2}"#, Some("RD0602"));
+        check(r#"{"a": 1}"#, Some("RD0602"));
+        check("1 ", Some("RD0602"));
+        check(r#""\u0041""#, Some("RD0602"));
+        check(r#""\/""#, Some("RD0602"));
+        check(r#""\u001F""#, Some("RD0602"));
+        check(r#""\u0000""#, Some("RD0605"));
+        check(r#"{"\u0000":1}"#, Some("RD0605"));
+        check(r#""\ud800""#, Some("RD0601"));
+        check("1 2", Some("RD0601"));
+        check("", Some("RD0601"));
+        check("\u{feff}1", Some("RD0601"));
+        check("NaN", Some("RD0601"));
+        assert!(parse_canonical(b"\"\xff\"").is_err());
+    }
+
+    #[test]
+    fn duplicate_keys_are_named() {
+        let error = parse_canonical(br#"{"a":1,"b":{"k":1,"k":2}}"#).unwrap_err();
+        assert!(error.to_string().contains("duplicate key \"k\""), "{error}");
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(parse_canonical(nested(DEPTH_MAX).as_bytes()).is_ok());
+        let deeper = nested(DEPTH_MAX + 1);
+        assert_eq!(
+            parse_canonical(deeper.as_bytes()),
+            Err(CanonicalError::Depth)
+        );
+        assert!(parse_canonical(nested(100_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn values_without_a_canonical_form_are_refused() {
+        let check = |value: Value, code: &str| {
+            assert_eq!(to_canonical(&value).unwrap_err().code(), code, "{value}");
+        };
+        check(json!(1.0), "RD0603");
+        check(json!([0.5]), "RD0603");
+        check(json!(INTEGER_MAX + 1), "RD0604");
+        check(json!(u64::MAX), "RD0604");
+        check(json!({"a": "x\0"}), "RD0605");
+    }
+
+    /// Nothing is normalised: two spellings of a letter are two texts.
+    #[test]
+    fn unicode_is_kept_and_keys_sort_by_utf16() {
+        let value = json!({"\u{1f600}": 1, "\u{e000}": 2, "é": 3, "e\u{301}": 4});
+        let text = String::from_utf8(to_canonical(&value).unwrap()).unwrap();
+        assert_eq!(
+            text,
+            "{\"e\u{301}\":4,\"é\":3,\"\u{1f600}\":1,\"\u{e000}\":2}"
+        );
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let text = any::<String>().prop_map(|text| text.replace('\0', "\u{1}"));
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-INTEGER_MAX..=INTEGER_MAX).prop_map(Value::from),
+            text.clone().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::hash_map(text.clone(), inner, 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Our writer and an independent implementation of RFC 8785 give the same bytes.
+        #[test]
+        fn another_implementation_writes_the_same(value in any_value()) {
+            let bytes = to_canonical(&value).unwrap();
+            let theirs = serde_json_canonicalizer::to_vec(&value).unwrap();
+            prop_assert_eq!(&bytes, &theirs);
+            prop_assert_eq!(parse_canonical(&bytes).unwrap(), value);
+        }
+
+        #[test]
+        fn what_parses_is_written_back_byte_for_byte(text in r#"[\[\]{}",:0-9a-e\\ .-]{0,24}"#) {
+            if let Ok(value) = parse_canonical(text.as_bytes()) {
+                prop_assert_eq!(to_canonical(&value).unwrap(), text.as_bytes());
+            }
+        }
+    }
+}
