@@ -104,7 +104,7 @@ impl<'t> Authority<'t> {
         u64::try_from(self.used.len()).unwrap_or(u64::MAX)
     }
 
-    /// How many signatures' worth could not be judged because no trust was given.
+    /// How many envelopes could not be judged because no trust was given.
     pub(crate) fn unjudged(&self) -> u64 {
         self.unjudged
     }
@@ -414,3 +414,6 @@ impl AuthorityError {
         Class::Kill
     }
 }
+
+#[cfg(test)]
+mod tests;

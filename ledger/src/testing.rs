@@ -5,11 +5,13 @@ use uuid::Uuid;
 
 use crate::chain::transition_value;
 use crate::decision::{Basis, Decision, Purpose};
+use crate::envelope::sign;
 use crate::hash::Hash;
 use crate::key::{Role, SigningKey};
 use crate::record::{Encoded, Kind, Record};
 use crate::state::{After, Event, State, transition};
 use crate::trust::Trust;
+use crate::verify::{Head, LogVerifier, Report, Verdict};
 
 pub(crate) const ORIGIN: &str = "test.redress.example/ledger";
 pub(crate) const NOW: &str = "2026-05-01T12:00:00.000000Z";
@@ -195,4 +197,50 @@ pub(crate) fn unwind(log: &mut Log, action: &str) {
         );
     let count = log.records.len() + 1;
     log.add(Kind::RunSealed, json!({"count": count}));
+}
+
+pub(crate) fn read(rows: &[Encoded], trust: Option<&Trust>) -> Report {
+    read_to(rows, None, trust)
+}
+
+pub(crate) fn read_to(rows: &[Encoded], head: Option<&Head>, trust: Option<&Trust>) -> Report {
+    let mut verifier = LogVerifier::new(Some(ORIGIN), trust);
+    verifier.start_run(run(1));
+    for row in rows {
+        verifier.record(&row.bytes, &row.hash);
+    }
+    verifier.end_run(head);
+    verifier.finish()
+}
+
+pub(crate) fn verify(log: &Log) -> Report {
+    read(&log.rows(), Some(&trust()))
+}
+
+/// The place and the code of a failed verdict.
+pub(crate) fn failed(report: &Report) -> (i64, &'static str) {
+    match &report.verdict {
+        Verdict::Failed { seq, code, .. } => (*seq, code),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn approve(log: &mut Log, decision: &Decision, names: &[&str]) {
+    let mut envelope = sign(decision, &key(names[0])).unwrap();
+    for name in &names[1..] {
+        envelope.countersign(&key(name)).unwrap();
+    }
+    let body = json!({"decision_id": decision.id, "envelope": envelope.to_value()});
+    log.add(Kind::PlanApproved, body);
+}
+
+/// A failed run whose plan was approved by these people and executed.
+pub(crate) fn decided(quorum: &Value, names: &[&str], action: &str) -> Log {
+    let mut log = failed_run(quorum);
+    let decision = approval(&log);
+    if !names.is_empty() {
+        approve(&mut log, &decision, names);
+    }
+    unwind(&mut log, action);
+    log
 }
