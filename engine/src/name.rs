@@ -1,7 +1,7 @@
 //! Decides what a saga, a phase, an adapter or a query may be called.
 //!
-//! **Invariant:** a [`Name`] matches `[a-z][a-z0-9_-]{0,62}`, so it fits PostgreSQL's identifiers and needs no
-//! escaping in a message, a file name, a JSON pointer or a terminal.
+//! **Invariant:** a [`Name`] matches `[a-z][a-z0-9_-]{0,62}`, so it fits PostgreSQL's identifiers
+//! and needs no escaping in a message, a file name, a JSON pointer or a terminal.
 //!
 //! **Not here:** names of roles and relations; those are PostgreSQL's and keep its rules.
 
@@ -139,22 +139,27 @@ fn fault(text: &str) -> Option<&'static str> {
     None
 }
 
-/// Escapes what a terminal would act on and cuts what is long: the text comes from outside.
+/// Quotes a text from outside for a message: escaped, and cut where it is long.
 pub(crate) fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 80;
-    let mut out = String::from("\"");
-    for (count, c) in text.chars().enumerate() {
-        if count == CHARS_MAX {
-            out.push('…');
-            break;
-        }
-        if c == '"' || c == '\\' || c.is_control() || is_invisible(c) {
+    let mut cut: String = text.chars().take(CHARS_MAX).collect();
+    if cut.len() < text.len() {
+        cut.push('…');
+    }
+    let escaped = cut.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", tame(&escaped))
+}
+
+/// Escapes what a terminal would act on; everything else stays as it is.
+pub(crate) fn tame(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || is_invisible(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
         }
     }
-    out.push('"');
     out
 }
 

@@ -1,8 +1,10 @@
-//! Decides which value of a run's context a statement, a subject or a query means: RFC 6901, nothing else.
+//! Decides which value of a run's context a statement, a subject or a query means: RFC 6901,
+//! nothing else.
 //!
 //! **Invariant:** a pointer is only ever looked up; no text is built from what it finds.
 //!
-//! **Not here:** what the context holds (`/run`, `/input`, `/phases`, …); that is the phase's business.
+//! **Not here:** what the context holds (`/run`, `/input`, `/phases`, …); that is the phase's
+//! business.
 
 use std::fmt;
 use std::str::FromStr;
@@ -70,7 +72,8 @@ impl Pointer {
         self.tokens.first().map(String::as_str)
     }
 
-    /// Finds the value; `None` when it points to nothing (which callers refuse; JSON null is a value).
+    /// Finds the value; `None` when it points to nothing (which callers refuse; JSON null is a
+    /// value).
     pub fn resolve<'v>(&self, document: &'v Value) -> Option<&'v Value> {
         self.tokens
             .iter()

@@ -1,6 +1,7 @@
 //! Builds a definition in Rust: the same [`Definition`] as from YAML, with the same digest.
 //!
-//! **Invariant:** nothing is judged before [`Saga::build`]; it returns all findings at once, as the file does.
+//! **Invariant:** nothing is judged before [`Saga::build`]; it returns all findings at once, as the
+//! file does.
 //!
 //! ```
 //! use redress::definition::Authority;

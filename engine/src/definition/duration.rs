@@ -1,7 +1,7 @@
 //! Decides how a length of time is written: a whole number and one unit, `200ms`, `5s`, `2m`, `1h`.
 //!
-//! **Invariant:** each length has one written form (the largest unit that divides it), so `2000ms` and `2s`
-//! give one digest.
+//! **Invariant:** each length has one written form (the largest unit that divides it), so `2000ms`
+//! and `2s` give one digest.
 
 use std::fmt;
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use redress_ledger::Class;
 
+use crate::name::tame;
+
 /// One thing that is wrong with a definition, and which value it is about.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
@@ -28,7 +30,7 @@ impl fmt::Display for Finding {
         if self.path.is_empty() {
             write!(f, "{}", self.problem)
         } else {
-            write!(f, "{}: {}", self.path, self.problem)
+            write!(f, "{}: {}", tame(&self.path), self.problem)
         }
     }
 }
@@ -239,7 +241,8 @@ impl Problem {
         }
     }
 
-    /// What to do about it: nothing was changed. A stored definition that cannot be read holds the run.
+    /// What to do about it: nothing was changed. A stored definition that cannot be read holds the
+    /// run.
     pub const fn class(&self) -> Class {
         match self {
             Self::Stored(_) => Class::Hold,

@@ -1,13 +1,15 @@
 //! Decides what a saga is, and refuses one that could not be undone before it ever runs.
 //!
-//! A definition comes from a YAML file ([`load_yaml`]) or from the typed builder ([`builder::Saga`]); both give
-//! the same [`Definition`], and its canonical bytes have one digest, to which every run is pinned.
+//! A definition comes from a YAML file ([`load_yaml`]) or from the typed builder
+//! ([`builder::Saga`]); both give the same [`Definition`], and its canonical bytes have one digest,
+//! to which every run is pinned.
 //!
-//! **Invariant:** the canonical form is itself a saga file (as JSON) with every default written out, and
-//! [`Definition::from_canonical`] accepts exactly the bytes that [`Definition::canonical`] gives.
+//! **Invariant:** the canonical form is itself a saga file (as JSON) with every default written
+//! out, and [`Definition::from_canonical`] accepts exactly the bytes that [`Definition::canonical`]
+//! gives.
 //!
-//! **Not here:** what needs a database (a statement that does not prepare, a guard that does not lock, a result
-//! type that cannot be kept) and what needs the adapter (the shape of `with`).
+//! **Not here:** what needs a database (a statement that does not prepare, a guard that does not
+//! lock, a result type that cannot be kept) and what needs the adapter (the shape of `with`).
 
 use std::collections::BTreeSet;
 
@@ -47,7 +49,8 @@ pub fn read_yaml(bytes: &[u8], file: &str) -> Result<(Definition, SourceMap), De
 
 /// Reads and judges a saga file; all findings come back, each with its place.
 ///
-/// `adapters` are the names of the adapters that are registered; without it their names are not judged.
+/// `adapters` are the names of the adapters that are registered; without it their names are not
+/// judged.
 pub fn load_yaml(
     bytes: &[u8],
     file: &str,
@@ -58,10 +61,12 @@ pub fn load_yaml(
     if findings.is_empty() {
         return Ok((definition, map));
     }
-    Err(findings
+    let mut errors: Vec<DefinitionError> = findings
         .into_iter()
         .map(|finding| map.place(finding))
-        .collect())
+        .collect();
+    errors.sort_by_key(|error| (error.line, error.column));
+    Err(errors)
 }
 
 impl Definition {
@@ -77,7 +82,8 @@ impl Definition {
         Ok(Hash::of(&self.canonical()?))
     }
 
-    /// Reads a stored definition; any other bytes than [`Definition::canonical`] would give are refused.
+    /// Reads a stored definition; any other bytes than [`Definition::canonical`] would give are
+    /// refused.
     pub fn from_canonical(bytes: &[u8]) -> Result<Self, Problem> {
         let stored = |message: String| Problem::Stored(message);
         let tree = canonical::parse_canonical(bytes).map_err(|error| stored(error.to_string()))?;
@@ -94,15 +100,17 @@ impl Definition {
         self.phases.iter().find(|phase| phase.name == *name)
     }
 
-    /// The order in which phases run, as indices into `phases`: by `after`, file order among free ones.
+    /// The order in which phases run, as indices into `phases`: by `after`, file order among free
+    /// ones.
     ///
-    /// Phases that wait for each other, or for a phase that does not exist, are left out; [`validate`] refuses
-    /// such a definition.
+    /// Phases that wait for each other, or for a phase that does not exist, are left out;
+    /// [`validate`] refuses such a definition.
     pub fn order(&self) -> Vec<usize> {
         order::order(&self.phases)
     }
 
-    /// The phase that runs next when `done` are committed or were allowed to fail; `None` when all are done.
+    /// The phase that runs next when `done` are committed or were allowed to fail; `None` when all
+    /// are done.
     pub fn next_phase(&self, done: &BTreeSet<Name>) -> Option<&Phase> {
         self.order()
             .into_iter()
@@ -115,3 +123,6 @@ impl Definition {
         self.snapshot.iter().filter(|query| query.baseline)
     }
 }
+
+#[cfg(test)]
+mod tests;

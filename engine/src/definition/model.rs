@@ -1,7 +1,7 @@
 //! The shape of a saga: what a file or the builder gives, and nothing that only a run knows.
 //!
-//! **Invariant:** every default is filled in when a definition is made, so the stored form names each value
-//! and a later version of the engine cannot change what a pinned definition means.
+//! **Invariant:** every default is filled in when a definition is made, so the stored form names
+//! each value and a later version of the engine cannot change what a pinned definition means.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,8 @@ pub struct Definition {
     /// Where in the context the subject stands; holds and exclusivity bind to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Pointer>,
-    /// One active run a subject, over all exclusive sagas; without a subject, one active run of this saga.
+    /// One active run a subject, over all exclusive sagas; without a subject, one active run of
+    /// this saga.
     pub exclusive: bool,
     /// The queries read before the run and after a failure.
     pub snapshot: Vec<SnapshotQuery>,

@@ -1,6 +1,7 @@
 //! Decides in which order the phases run, and finds the ones that never could.
 //!
-//! **Invariant:** the order depends on the definition alone, so every worker and every planner has the same one.
+//! **Invariant:** the order depends on the definition alone, so every worker and every planner has
+//! the same one.
 
 use std::collections::{BTreeSet, HashMap};
 

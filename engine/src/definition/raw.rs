@@ -1,6 +1,8 @@
-//! Reads a saga as people write it: optional fields, words for durations, and defaults that depend on neighbours.
+//! Reads a saga as people write it: optional fields, words for durations, and defaults that depend
+//! on neighbours.
 //!
-//! **Invariant:** an unknown field is an error at every level; nothing a person wrote is passed over.
+//! **Invariant:** an unknown field is an error at every level; nothing a person wrote is passed
+//! over.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -156,15 +158,16 @@ impl RawRetry {
     }
 }
 
-/// Keeps an explicit null apart from a missing field: `expect: null` must not become "no expectation".
+/// Keeps an explicit null apart from a missing field: `expect: null` must not become "no
+/// expectation".
 pub(super) fn present<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
 
-/// Finds a list where a mapping with named fields belongs; serde reads the fields from it by position, and a
-/// saga file has one way to be written.
+/// Finds a list where a mapping with named fields belongs; serde reads the fields from it by
+/// position, and a saga file has one way to be written.
 pub(super) fn misshapen(definition: &Definition, tree: &Value) -> Option<Finding> {
     let written_out = serde_json::to_value(definition).ok()?;
     let mut path = String::new();

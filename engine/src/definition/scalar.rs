@@ -1,7 +1,8 @@
 //! Decides what a YAML scalar is: null, a boolean, a whole number or text.
 //!
-//! **Invariant:** quoted text stays text. A plain scalar that looks like a number but has no exact, single
-//! reading (a fraction, `007`, `0x1f`, `+5`, beyond 2^53) is refused, never rounded and never guessed.
+//! **Invariant:** quoted text stays text. A plain scalar that looks like a number but has no exact,
+//! single reading (a fraction, `007`, `0x1f`, `+5`, beyond 2^53) is refused, never rounded and
+//! never guessed.
 
 use redress_ledger::canonical::INTEGER_MAX;
 use serde_json::Value;

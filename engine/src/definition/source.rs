@@ -1,11 +1,14 @@
 //! Says where in a file a value stands, so that a later refusal can point at it.
 //!
-//! **Invariant:** every finding gets a line and a column: its own, or those of the nearest value around it.
+//! **Invariant:** every finding gets a line and a column: its own, or those of the nearest value
+//! around it.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use redress_ledger::Class;
+
+use crate::name::tame;
 
 use super::error::{Finding, Problem};
 
@@ -34,8 +37,7 @@ pub struct SourceMap {
 impl SourceMap {
     pub(super) fn new(file: &str) -> Self {
         Self {
-            // The name goes to terminals; what acts on them is replaced.
-            file: file.replace(char::is_control, "\u{fffd}"),
+            file: tame(file),
             values: HashMap::new(),
             keys: HashMap::new(),
         }

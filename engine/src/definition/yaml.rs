@@ -1,10 +1,11 @@
 //! Reads a YAML file into a value, with the place of every part, in bounded time and memory.
 //!
-//! The parser is that of `serde-saphyr`, used event by event: only so can anchors, tags, merge keys and the
-//! difference between `no` and `"no"` be seen before anything is made of them.
+//! The parser is that of `serde-saphyr`, used event by event: only so can anchors, tags, merge keys
+//! and the difference between `no` and `"no"` be seen before anything is made of them.
 //!
-//! **Invariant:** a plain scalar has one meaning here and in every other YAML reader, or it is refused: `true`,
-//! `false`, `null`, whole numbers and text. (`yes`, `no`, `on`, `off` are text, as in YAML 1.2.)
+//! **Invariant:** a plain scalar has one meaning here and in every other YAML reader, or it is
+//! refused: `true`, `false`, `null`, whole numbers and text. (`yes`, `no`, `on`, `off` are text, as
+//! in YAML 1.2.)
 //!
 //! **Not here:** what a saga means by a field; that is the caller's type.
 
@@ -17,7 +18,7 @@ use serde_saphyr::granit_parser::{
     self, Event, Marker, Options, Parser, ScalarStyle, Span, StrInput,
 };
 
-use crate::name::shown;
+use crate::name::{shown, tame};
 use crate::pointer::escape;
 
 use super::error::{Finding, Problem};
@@ -65,7 +66,8 @@ pub fn read_document<T: DeserializeOwned>(
 /// Makes a type of a value; an error names the part that does not fit.
 pub(super) fn decode<T: DeserializeOwned>(tree: &Value) -> Result<T, Finding> {
     serde_path_to_error::deserialize(tree).map_err(|error| {
-        let message = error.inner().to_string();
+        // Serde repeats keys as they are; a terminal must not act on them.
+        let message = tame(&error.inner().to_string());
         let at_key = message.starts_with("unknown field");
         Finding::new(
             json_pointer(error.path()),
@@ -126,7 +128,9 @@ impl<'t> Reader<'t> {
             return forbidden("anchors are not allowed; write the value out", span);
         }
         if event.tag().is_some() {
-            return forbidden("tags are not allowed; quote what is meant as text", span);
+            let at = position(&span.tag_start().unwrap_or(span.start));
+            let why = "tags are not allowed; quote what is meant as text";
+            return Err((Problem::Forbidden(why), at));
         }
         self.nodes += 1;
         if self.nodes > YAML_NODES_MAX {
@@ -298,4 +302,152 @@ fn json_pointer(path: &serde_path_to_error::Path) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::time::{Duration, Instant};
+
+    fn refused(bytes: &[u8]) -> DefinitionError {
+        read_tree(bytes, "f.yaml").expect_err("this must be refused")
+    }
+
+    /// Expects `line:column code` for a text.
+    fn check(text: &str, expected: &str) {
+        let error = refused(text.as_bytes());
+        let got = format!("{}:{} {}", error.line, error.column, error.code());
+        assert_eq!(got, expected, "{text:?}: {error}");
+    }
+
+    #[test]
+    fn values_and_their_places_are_read() {
+        let text = "# head\na: 1\nb:\n  - x\n  - {c/d: [true, no], e~f: ~}\non: \"yes\"\nt: |\n  two\n  lines\n";
+        let (value, map) = read_tree(text.as_bytes(), "f.yaml").unwrap();
+        let expected = json!({
+            "a": 1, "b": ["x", {"c/d": [true, "no"], "e~f": null}], "on": "yes", "t": "two\nlines\n"
+        });
+        assert_eq!(value, expected);
+        let at = |path: &str| {
+            let Position { line, column } = map.locate(path);
+            (line, column)
+        };
+        assert_eq!(at("/a"), (2, 4));
+        assert_eq!(at("/b/0"), (4, 5));
+        assert_eq!(at("/b/1/c~1d/1"), (5, 18));
+        assert_eq!(at("/b/1/none/deeper"), (5, 5));
+        assert_eq!(at("/nowhere"), at(""));
+        assert_eq!(map.locate_key("/on"), Position { line: 6, column: 1 });
+    }
+
+    #[test]
+    fn columns_count_characters() {
+        check("a: äöü\nb: [ä, *x]\n", "2:8 RD0106");
+    }
+
+    /// F95
+    #[test]
+    fn what_yaml_has_and_a_saga_file_has_not_is_refused_with_its_place() {
+        check("a: &x 1\nb: 2\n", "1:7 RD0106");
+        check("a: &x {b: 1}\n", "1:7 RD0106");
+        check("a: &x [1]\n", "1:7 RD0106");
+        check("a: 1\nb: *x\n", "2:4 RD0106");
+        check("a: !!str 1\n", "1:4 RD0106");
+        check("a: !mine {b: 1}\n", "1:4 RD0106");
+        check("!mine\na: 1\n", "1:1 RD0106");
+        check("a: !!python/object:os.system [x]\n", "1:4 RD0106");
+        check("a:\n  <<: {b: 1}\n", "2:3 RD0106");
+        check("a: 1\n---\nb: 2\n", "2:1 RD0106");
+        check("a: 1\n--- \n", "2:1 RD0106");
+        check("? [a]\n: 1\n", "1:3 RD0106");
+        check("? {a: 1}\n: 1\n", "1:3 RD0106");
+        check("a: {: 1}\n", "1:5 RD0106");
+        check("~: 1\n", "1:1 RD0106");
+        check("a: \"x\\0y\"\n", "1:4 RD0106");
+        check("\"x\\0y\": 1\n", "1:1 RD0106");
+        check("a: 1\nb: 2\na: 3\n", "3:1 RD0107");
+        check("a: {b: 1, 'b': 2}\n", "1:11 RD0107");
+        check("a: [1.5]\n", "1:5 RD0109");
+        check("", "1:1 RD0105");
+        check("# nothing\n", "1:1 RD0105");
+        check("a: [1\n", "1:4 RD0105");
+        check("a: 'x\n", "2:1 RD0105");
+        check("a: 1\n b: 2\n", "2:3 RD0105");
+        check("a:\n\t- 1\n", "2:2 RD0105");
+        check("a: @x\n", "1:4 RD0105");
+    }
+
+    /// F95
+    #[test]
+    fn bytes_that_are_not_text_are_refused_with_their_place() {
+        let check = |bytes: &[u8], expected: &str| {
+            let error = refused(bytes);
+            let got = format!("{}:{} {}", error.line, error.column, error.code());
+            assert_eq!(got, expected, "{error}");
+        };
+        check(b"\xef\xbb\xbfa: 1\n", "1:1 RD0106");
+        check(b"a: 1\nb: \0\n", "2:4 RD0106");
+        check(b"a: \x1b[31m\n", "1:4 RD0106");
+        check(b"a: 1\nb: \xc3\xa4\xff\n", "2:5 RD0104");
+        check(b"\xff\xfea\0", "1:1 RD0104");
+        check(b"a: \xed\xa0\x80", "1:4 RD0104");
+        check(b"\x1f\x8b\x08", "1:2 RD0104");
+    }
+
+    /// F95: bounded time and memory.
+    #[test]
+    fn a_hostile_file_ends_soon() {
+        let bombs: Vec<(Vec<u8>, &str)> = vec![
+            (vec![b'a'; YAML_BYTES_MAX + 1], "RD0103"),
+            (vec![b'['; YAML_BYTES_MAX], ""),
+            ("{a: ".repeat(YAML_BYTES_MAX / 4).into_bytes(), ""),
+            ("- ".repeat(YAML_BYTES_MAX / 2).into_bytes(), ""),
+            ("? ".repeat(YAML_BYTES_MAX / 2).into_bytes(), ""),
+            ("- a\n".repeat(YAML_BYTES_MAX / 4).into_bytes(), "RD0108"),
+            ("---\n".repeat(YAML_BYTES_MAX / 4).into_bytes(), "RD0106"),
+            ("&a ".repeat(YAML_BYTES_MAX / 3).into_bytes(), ""),
+            ("# \n".repeat(YAML_BYTES_MAX / 3).into_bytes(), "RD0105"),
+            (vec![b'"'; YAML_BYTES_MAX], ""),
+            (vec![b':'; YAML_BYTES_MAX], ""),
+            (vec![b'\n'; YAML_BYTES_MAX], "RD0105"),
+            (nested_aliases(), "RD0106"),
+            (deep_block(YAML_DEPTH_MAX + 1), "RD0108"),
+        ];
+        for (bytes, code) in bombs {
+            let head = String::from_utf8_lossy(&bytes[..8]).into_owned();
+            let started = Instant::now();
+            let result = read_tree(&bytes, "bomb.yaml");
+            assert!(started.elapsed() < Duration::from_secs(5), "{head:?}");
+            match result {
+                Ok(_) => assert_eq!(code, "", "{head:?}"),
+                Err(error) if code.is_empty() => assert!(error.code().starts_with("RD01")),
+                Err(error) => assert_eq!(error.code(), code, "{head:?}: {error}"),
+            }
+        }
+        assert!(read_tree(&deep_block(YAML_DEPTH_MAX), "f").is_ok());
+    }
+
+    fn nested_aliases() -> Vec<u8> {
+        let mut text = String::from("a0: &a0 [x, x]\n");
+        for at in 1..30 {
+            let before = at - 1;
+            text.push_str(&format!("a{at}: &a{at} [*a{before}, *a{before}]\n"));
+        }
+        text.into_bytes()
+    }
+
+    fn deep_block(levels: usize) -> Vec<u8> {
+        let mut text = String::new();
+        for level in 0..levels {
+            text.push_str(&format!("{}a:\n", " ".repeat(level)));
+        }
+        text.into_bytes()
+    }
+
+    #[test]
+    fn a_file_name_cannot_act_on_the_terminal() {
+        let error = read_tree(b"[", "a\x1b[31m\nb.yaml").unwrap_err();
+        assert!(!error.to_string().chars().any(char::is_control));
+    }
 }

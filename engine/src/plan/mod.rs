@@ -1,14 +1,16 @@
 //! Decides how a run is undone: one pure function from what stands to the ordered actions.
 //!
-//! **Invariant:** the plan is a function of its arguments alone, so two planners on one run produce one plan.
+//! **Invariant:** the plan is a function of its arguments alone, so two planners on one run produce
+//! one plan.
 //!
-//! **Invariant:** actions stand in reverse commit order and cover committed phases without a gap, so what remains
-//! after any number of them is a run that got less far. One action may come before them: a phase that failed has
-//! rolled back and is never compensated, but an adapter that keeps artefacts may have left one, so the failed
-//! attempt of such an adapter is discarded first.
+//! **Invariant:** actions stand in reverse commit order and cover committed phases without a gap,
+//! so what remains after any number of them is a run that got less far. One action may come before
+//! them: a phase that failed has rolled back and is never compensated, but an adapter that keeps
+//! artefacts may have left one, so the failed attempt of such an adapter is discarded first.
 //!
-//! **Not here:** whether the state allows a plan (`transition`), whether a guard holds (known only under lock),
-//! and whether all phases lie in one database (the executor decides between atomic and stepwise).
+//! **Not here:** whether the state allows a plan (`transition`), whether a guard holds (known only
+//! under lock), and whether all phases lie in one database (the executor decides between atomic and
+//! stepwise).
 
 mod model;
 mod rules;
@@ -104,7 +106,8 @@ fn quorum_of(
         }
     };
     actions.iter().for_each(|action| need(&action.authority));
-    // What the file itself says on a failure needs nobody's leave; a rewind that somebody asks for does.
+    // What the file itself says on a failure needs nobody's leave; a rewind that somebody asks for
+    // does.
     if matches!(cause.kind, CauseKind::RewindTo { .. })
         && !is_declared_rewind(definition, history, cause)
     {
@@ -141,3 +144,8 @@ fn is_declared_rewind(definition: &Definition, history: &History, cause: &Cause)
         OnFailure::Compensate | OnFailure::Hold | OnFailure::Continue => false,
     })
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

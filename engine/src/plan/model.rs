@@ -1,6 +1,7 @@
 //! What a planner is told and what it answers.
 //!
-//! **Invariant:** everything here is plain data with one canonical form; a plan's digest names what was approved.
+//! **Invariant:** everything here is plain data with one canonical form; a plan's digest names what
+//! was approved.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,11 +24,11 @@ pub struct History {
     pub basis: Basis,
     /// The run's state.
     pub state: State,
-    /// The phases that have committed, in commit order; a phase that was rewound and has committed again stands
-    /// here once, for its latest commit.
+    /// The phases that have committed, in commit order; a phase that was rewound and has committed
+    /// again stands here once, for its latest commit.
     pub committed: Vec<Committed>,
-    /// Those among `committed` (and the failed phase) whose action has committed already. A finished rewind
-    /// takes its phases out of both.
+    /// Those among `committed` (and the failed phase) whose action has committed already. A
+    /// finished rewind takes its phases out of both.
     pub compensated: BTreeSet<Name>,
     /// The phase that failed for good, if one did.
     pub failed: Option<Name>,

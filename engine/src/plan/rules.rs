@@ -290,8 +290,9 @@ fn without_compensation(phase: &Phase) -> Choice {
     )
 }
 
-/// Who must sign for an action. What the file does not list needs one sovereign; a hard delete needs one whatever
-/// the file lists, and a decision needs somebody (P5), also for a definition that was never judged.
+/// Who must sign for an action. What the file does not list needs one sovereign; a hard delete
+/// needs one whatever the file lists, and a decision needs somebody (P5), also for a definition
+/// that was never judged.
 pub(super) fn authority(definition: &Definition, action: &str) -> Authority {
     let listed = definition.authority.get(action);
     let unlisted = Authority::unlisted;
