@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use crate::ground;
+use crate::ground::{self, Ground};
 
 /// The built command. `REDRESS_BIN` names one to use instead; then nothing is built.
 pub fn redress_bin() -> &'static Path {
@@ -23,7 +23,7 @@ pub fn redress_bin() -> &'static Path {
 }
 
 fn build() -> PathBuf {
-    let base = ground::base();
+    let base = Ground::Disk.base();
     let _guard = ground::lock(&base.join("build.lock"));
     let mut command = Command::new(env!("CARGO"));
     command

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use redress_cli::cluster::{Account, Binaries, ClusterError, Options, PrivateCluster, Stop};
 
 use crate::database::{self, TestDatabase};
-use crate::ground::Plot;
+use crate::ground::{Ground, Plot};
 use crate::template;
 use crate::warden::Warden;
 
@@ -38,7 +38,7 @@ impl Setup {
         self
     }
 
-    /// Leaves `fsync` on, as benches need it.
+    /// Leaves `fsync` on and lies on the disk, as benches need it.
     pub fn durable(mut self) -> Self {
         self.durable = true;
         self
@@ -95,10 +95,15 @@ impl TestCluster {
     fn started(setup: Setup, shared: bool) -> Self {
         let binaries = Self::binaries();
         let account = must(Account::for_server());
-        let plot = Plot::claim();
+        let ground = if setup.durable {
+            Ground::Disk
+        } else {
+            Ground::Memory
+        };
+        let plot = Plot::claim(ground);
         let dir = plot.server();
         fs::create_dir(&dir).expect("the folder of a new test server is empty");
-        template::copy_to(&dir.join("data"), binaries, account);
+        template::copy_to(&dir.join("data"), ground, binaries, account);
         let mut options = Options::default();
         options.search.named = Some(binaries.bin.clone());
         options.settings = setup.settings();
@@ -220,6 +225,11 @@ impl TestCluster {
         self.refuse_shared();
         must(self.server().set(name, value));
         self.restart();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn warden_pid(&self) -> u32 {
+        self.warden.pid()
     }
 
     fn refuse_shared(&self) {

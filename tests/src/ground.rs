@@ -1,4 +1,8 @@
-//! The one folder under which everything of a test process lies, and the sweep of dead owners.
+//! The folders under which everything of a test process lies, and the sweep of dead owners.
+//!
+//! Servers lie in memory where there is plenty: making the thousand files of a server, or the
+//! three hundred of a database, costs several times as much on a disk. What a killed process
+//! leaves is the same on both. Benches stay on the disk.
 //!
 //! **Invariant:** a folder is removed only while its owner's lock can be taken: the kernel frees
 //! that lock when the owner dies, however it dies, and no process number has to be trusted.
@@ -8,6 +12,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -22,9 +27,9 @@ pub struct Plot {
 
 impl Plot {
     /// Makes a new folder owned by this process, after sweeping those of dead ones.
-    pub fn claim() -> Self {
+    pub fn claim(ground: Ground) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let base = base();
+        let base = ground.base();
         let _guard = lock(&base.join("lock"));
         sweep(&base);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -49,19 +54,56 @@ impl Plot {
     }
 }
 
-/// The base folder, `redress-tests-UID` in the temporary folder; refused if somebody else made it.
-pub fn base() -> PathBuf {
-    let uid = rustix::process::geteuid().as_raw();
-    let base = env::temp_dir().join(format!("redress-tests-{uid}"));
-    let made = DirBuilder::new().recursive(true).mode(0o755).create(&base);
-    made.unwrap_or_else(|error| panic!("could not make {}: {error}", base.display()));
-    let meta = fs::symlink_metadata(&base).expect("the base folder was just made");
-    assert!(
-        meta.is_dir() && meta.uid() == uid && meta.mode() & 0o022 == 0,
-        "somebody else can write to {}: set TMPDIR to another folder",
-        base.display()
-    );
-    base
+/// Where a server lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
+    /// In memory if there is plenty, else as `Disk`.
+    Memory,
+    /// In the temporary folder.
+    Disk,
+}
+
+impl Ground {
+    /// The base folder, `redress-tests-UID`; refused if somebody else made it.
+    pub fn base(self) -> PathBuf {
+        let place = match self {
+            Self::Memory => memory_place().unwrap_or_else(env::temp_dir),
+            Self::Disk => env::temp_dir(),
+        };
+        let uid = rustix::process::geteuid().as_raw();
+        let base = place.join(format!("redress-tests-{uid}"));
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(&base);
+        made.unwrap_or_else(|error| panic!("could not make {}: {error}", base.display()));
+        let meta = fs::symlink_metadata(&base).expect("the base folder was just made");
+        assert!(
+            meta.is_dir() && meta.uid() == uid && meta.mode() & 0o022 == 0,
+            "somebody else can write to {}: set TMPDIR to another folder",
+            base.display()
+        );
+        base
+    }
+}
+
+/// The memory's folder, if both it and the machine have room; asked once, so that all servers of
+/// a process lie together. `TMPDIR` is an answer too.
+fn memory_place() -> Option<PathBuf> {
+    static PLACE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let look = || {
+        let place = Path::new("/dev/shm");
+        let room = rustix::fs::statvfs(place).ok()?;
+        let memory = fs::read_to_string("/proc/meminfo").ok()?;
+        let kib: u64 = memory
+            .lines()
+            .find_map(|line| line.strip_prefix("MemAvailable:"))
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|number| number.parse().ok())?;
+        let enough =
+            room.f_bavail.saturating_mul(room.f_frsize).min(kib * 1024) >= MEMORY_BYTES_MIN;
+        let meta = fs::metadata(place).ok()?;
+        let open = meta.mode() & 0o1777 == 0o1777;
+        (enough && open && env::var_os("TMPDIR").is_none()).then(|| place.to_path_buf())
+    };
+    PLACE.get_or_init(look).clone()
 }
 
 /// Takes a lock on a file, waiting for other test processes.
@@ -103,4 +145,5 @@ fn sweep(base: &Path) {
 const PREFIX: &str = "c-";
 const OWNER: &str = "owner";
 const SERVER: &str = "pg";
+const MEMORY_BYTES_MIN: u64 = 6 << 30;
 const LOCK_LIMIT: Duration = Duration::from_secs(180);

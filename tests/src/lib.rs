@@ -18,6 +18,8 @@ mod database;
 pub mod ground;
 pub mod relay;
 mod template;
+#[cfg(test)]
+mod tests;
 mod warden;
 
 pub use binary::redress_bin;

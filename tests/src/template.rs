@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use redress_cli::cluster::{self, Account, Binaries};
 
-use crate::ground;
+use crate::ground::{self, Ground};
 
 /// The template's data folder for these binaries, made if it is missing; parallel test processes
 /// make it once. Kept for the next test run.
-fn template(binaries: &Binaries, account: Account) -> PathBuf {
+fn template(ground: Ground, binaries: &Binaries, account: Account) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     (&binaries.bin, account.uid(), REVISION).hash(&mut hasher);
-    let base = ground::base();
+    let base = ground.base();
     let name = format!("template-{}-{:016x}", binaries.version, hasher.finish());
     let data = base.join(&name);
     let _guard = ground::lock(&base.join(format!("{name}.lock")));
@@ -38,8 +38,8 @@ fn template(binaries: &Binaries, account: Account) -> PathBuf {
 }
 
 /// Copies the template to `data`, which does not exist yet.
-pub(crate) fn copy_to(data: &Path, binaries: &Binaries, account: Account) {
-    let template = template(binaries, account);
+pub(crate) fn copy_to(data: &Path, ground: Ground, binaries: &Binaries, account: Account) {
+    let template = template(ground, binaries, account);
     copy(&template, data, account)
         .unwrap_or_else(|error| panic!("could not copy {}: {error}", template.display()));
 }

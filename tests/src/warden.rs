@@ -34,6 +34,11 @@ impl Warden {
         Self { shell, pipe }
     }
 
+    #[cfg(test)]
+    pub(crate) fn pid(&self) -> u32 {
+        self.shell.id()
+    }
+
     /// Lets the warden go: the server has been removed.
     pub(crate) fn dismiss(&mut self) {
         if let Some(mut pipe) = self.pipe.take() {

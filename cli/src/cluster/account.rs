@@ -44,6 +44,20 @@ impl Account {
         })
     }
 
+    /// The account that owns existing data, which for root need not be the one that would be
+    /// chosen today: installing a server's package makes a new account.
+    pub(super) fn of_data(data: &Path) -> Result<Self, ClusterError> {
+        let account = Self::for_server()?;
+        match fs::metadata(data) {
+            Ok(meta) if account.change && meta.uid() != 0 => Ok(Self {
+                uid: meta.uid(),
+                gid: meta.gid(),
+                change: true,
+            }),
+            _ => Ok(account),
+        }
+    }
+
     /// The account's number.
     pub fn uid(self) -> u32 {
         self.uid

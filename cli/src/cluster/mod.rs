@@ -127,3 +127,6 @@ pub fn status(dir: &Path) -> Result<Status, ClusterError> {
 }
 
 const DOWN_LIMIT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;

