@@ -144,6 +144,11 @@ impl PointerError {
     }
 }
 
+/// The tokens of a pointer that was made here and not read; it may be longer than one that is read.
+pub(crate) fn tokens_of(made: &str) -> impl Iterator<Item = String> {
+    made.split('/').skip(1).filter_map(unescape)
+}
+
 /// Escapes one token for use in a pointer's text.
 pub(crate) fn escape(token: &str) -> String {
     token.replace('~', "~0").replace('/', "~1")

@@ -9,6 +9,7 @@ use std::fmt;
 use redress_ledger::Class;
 
 use crate::name::tame;
+use crate::pointer::tokens_of;
 
 use super::error::{Finding, Problem};
 
@@ -26,21 +27,38 @@ impl Position {
     pub const START: Self = Self { line: 1, column: 1 };
 }
 
-/// The places of all values of one file, by JSON pointer.
+/// The place of one value, of its key, and of what is in it.
+///
+/// A tree and not a list of paths: a path repeats every key above it, and a small file with long
+/// keys could fill the memory with them.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) value: Position,
+    pub(super) key: Option<Position>,
+    pub(super) parts: HashMap<String, Place>,
+}
+
+impl Place {
+    pub(super) fn new(value: Position) -> Self {
+        Self {
+            value,
+            key: None,
+            parts: HashMap::new(),
+        }
+    }
+}
+
+/// The places of all values of one file.
 #[derive(Clone, Debug)]
 pub struct SourceMap {
     file: String,
-    values: HashMap<String, Position>,
-    keys: HashMap<String, Position>,
+    root: Place,
 }
 
 impl SourceMap {
-    pub(super) fn new(file: &str) -> Self {
-        Self {
-            file: tame(file),
-            values: HashMap::new(),
-            keys: HashMap::new(),
-        }
+    pub(super) fn new(file: &str, root: Place) -> Self {
+        let file = tame(file);
+        Self { file, root }
     }
 
     /// The file's name, as it was given.
@@ -48,17 +66,16 @@ impl SourceMap {
         &self.file
     }
 
-    /// The place of a value, or of the nearest value around it (for one that the file leaves out).
+    /// The place of a value, by JSON pointer, or of the nearest value around it (for one that the
+    /// file leaves out).
     pub fn locate(&self, path: &str) -> Position {
-        nearest(path, |path| self.values.get(path))
+        self.nearest(path).value
     }
 
     /// The place of a value's key; of the value where it has none.
     pub fn locate_key(&self, path: &str) -> Position {
-        self.keys
-            .get(path)
-            .copied()
-            .unwrap_or_else(|| self.locate(path))
+        let place = self.nearest(path);
+        place.key.unwrap_or(place.value)
     }
 
     /// Gives a finding its place.
@@ -68,25 +85,18 @@ impl SourceMap {
             Problem::Shape { at_key: true, .. } => self.locate_key(&path),
             _ => self.locate(&path),
         };
-        self.error(path, problem, at)
+        DefinitionError::new(problem, path, &self.file, at)
     }
 
-    pub(super) fn error(&self, path: String, problem: Problem, at: Position) -> DefinitionError {
-        DefinitionError {
-            problem,
-            path,
-            file: self.file.clone(),
-            line: at.line,
-            column: at.column,
+    fn nearest(&self, path: &str) -> &Place {
+        let mut place = &self.root;
+        for token in tokens_of(path) {
+            match place.parts.get(&token) {
+                Some(part) => place = part,
+                None => break,
+            }
         }
-    }
-
-    pub(super) fn put_value(&mut self, path: &str, at: Position) {
-        self.values.insert(path.to_owned(), at);
-    }
-
-    pub(super) fn put_key(&mut self, path: &str, at: Position) {
-        self.keys.insert(path.to_owned(), at);
+        place
     }
 }
 
@@ -106,6 +116,16 @@ pub struct DefinitionError {
 }
 
 impl DefinitionError {
+    pub(super) fn new(problem: Problem, path: String, file: &str, at: Position) -> Self {
+        Self {
+            problem,
+            path,
+            file: tame(file),
+            line: at.line,
+            column: at.column,
+        }
+    }
+
     /// The stable code of this error.
     pub const fn code(&self) -> &'static str {
         self.problem.code()
@@ -134,17 +154,5 @@ impl fmt::Display for DefinitionError {
             ..
         } = self;
         write!(f, "{file}:{line}:{column}: {problem}")
-    }
-}
-
-fn nearest<'m>(mut path: &str, find: impl Fn(&str) -> Option<&'m Position>) -> Position {
-    loop {
-        if let Some(position) = find(path) {
-            return *position;
-        }
-        match path.rfind('/') {
-            Some(end) => path = &path[..end],
-            None => return Position::START,
-        }
     }
 }

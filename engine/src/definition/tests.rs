@@ -1,5 +1,6 @@
 use super::builder::{self, Query, Saga};
 use super::*;
+use proptest::prelude::*;
 use redress_ledger::key::Role;
 use redress_ledger::quorum::Quorum;
 use serde_json::{Value, json};
@@ -316,4 +317,40 @@ fn the_next_phase_is_the_first_that_is_not_done() {
         done.insert(Name::new(name).unwrap());
     }
     assert!(definition.next_phase(&done).is_none());
+}
+
+/// Whatever the bytes are: no panic, and a place that is in the file.
+fn survives(bytes: &[u8]) {
+    if let Err(errors) = load_yaml(bytes, "f.yaml", None) {
+        let lines = bytes.split(|byte| *byte == b'\n').count();
+        for error in errors {
+            assert!(error.line >= 1 && error.column >= 1, "{error}");
+            assert!(error.line as usize <= lines + 1, "{error}");
+            assert!(
+                !error.to_string().chars().any(char::is_control),
+                "{error:?}"
+            );
+        }
+    }
+}
+
+proptest! {
+    /// F95
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        survives(&bytes);
+    }
+
+    /// F95
+    #[test]
+    fn any_text_of_yaml_is_read_or_refused(text in "[-a-z:,&*!|>'\"%@`#?{}\\[\\] \n\t0-9~.]{0,120}") {
+        survives(text.as_bytes());
+    }
+
+    /// F95: a sound file with anything changed in it.
+    #[test]
+    fn a_damaged_saga_file_is_read_or_refused(at in 0..FULL.len(), cut in 0..40usize, put in "[-a-z:,&*!|'\"{}\\[\\] \n0-9]{0,6}") {
+        let end = (at + cut).min(FULL.len());
+        survives(format!("{}{put}{}", &FULL[..at], &FULL[end..]).as_bytes());
+    }
 }

@@ -9,8 +9,6 @@
 //!
 //! **Not here:** what a saga means by a field; that is the caller's type.
 
-use std::collections::HashMap;
-
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
@@ -23,7 +21,7 @@ use crate::pointer::escape;
 
 use super::error::{Finding, Problem};
 use super::scalar;
-use super::source::{DefinitionError, Position, SourceMap};
+use super::source::{DefinitionError, Place, Position, SourceMap};
 
 /// The largest file that is parsed, in bytes.
 pub const YAML_BYTES_MAX: usize = 1 << 20;
@@ -34,20 +32,16 @@ pub const YAML_NODES_MAX: usize = 100_000;
 
 /// Reads one YAML document into a value and the places of its parts.
 pub fn read_tree(bytes: &[u8], file: &str) -> Result<(Value, SourceMap), DefinitionError> {
-    let map = SourceMap::new(file);
-    let text = match checked_text(bytes) {
-        Ok(text) => text,
-        Err((problem, at)) => return Err(map.error(String::new(), problem, at)),
-    };
+    let error = |(problem, at): Fault, path: String| DefinitionError::new(problem, path, file, at);
+    let text = checked_text(bytes).map_err(|fault| error(fault, String::new()))?;
     let mut reader = Reader {
         parser: Parser::new_from_str_with_options(text, parser_options()),
-        map,
         path: String::new(),
         nodes: 0,
     };
     match reader.document() {
-        Ok(value) => Ok((value, reader.map)),
-        Err((problem, at)) => Err(reader.map.error(reader.path, problem, at)),
+        Ok((value, root)) => Ok((value, SourceMap::new(file, root))),
+        Err(fault) => Err(error(fault, reader.path)),
     }
 }
 
@@ -67,7 +61,7 @@ pub fn read_document<T: DeserializeOwned>(
 pub(super) fn decode<T: DeserializeOwned>(tree: &Value) -> Result<T, Finding> {
     serde_path_to_error::deserialize(tree).map_err(|error| {
         // Serde repeats keys as they are; a terminal must not act on them.
-        let message = tame(&error.inner().to_string());
+        let message = cut(&tame(&error.inner().to_string()));
         let at_key = message.starts_with("unknown field");
         Finding::new(
             json_pointer(error.path()),
@@ -80,13 +74,13 @@ type Fault = (Problem, Position);
 
 struct Reader<'t> {
     parser: Parser<'t, StrInput<'t>>,
-    map: SourceMap,
+    /// Where the reader is, for errors.
     path: String,
     nodes: usize,
 }
 
 impl<'t> Reader<'t> {
-    fn document(&mut self) -> Result<Value, Fault> {
+    fn document(&mut self) -> Result<(Value, Place), Fault> {
         let mut value = None;
         loop {
             let (event, span) = self.next()?;
@@ -106,17 +100,22 @@ impl<'t> Reader<'t> {
         value.ok_or_else(|| (Problem::Syntax("the file is empty".into()), Position::START))
     }
 
-    fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Result<Value, Fault> {
+    fn node(
+        &mut self,
+        event: Event<'t>,
+        span: Span,
+        depth: usize,
+    ) -> Result<(Value, Place), Fault> {
         self.admit(&event, &span, depth)?;
-        let path = self.path.clone();
-        self.map.put_value(&path, position(&span.start));
-        match event {
+        let mut place = Place::new(position(&span.start));
+        let value = match event {
             Event::Scalar(text, style, ..) => scalar::resolve(&text, style == ScalarStyle::Plain)
-                .map_err(|problem| (problem, position(&span.start))),
-            Event::SequenceStart(..) => self.sequence(depth + 1),
-            Event::MappingStart(..) => self.mapping(depth + 1),
-            _ => forbidden("a value was expected here", &span),
-        }
+                .map_err(|problem| (problem, place.value))?,
+            Event::SequenceStart(..) => self.sequence(depth + 1, &mut place)?,
+            Event::MappingStart(..) => self.mapping(depth + 1, &mut place)?,
+            _ => return forbidden("a value was expected here", &span),
+        };
+        Ok((value, place))
     }
 
     /// Refuses what a saga file does not have, before anything is made of it.
@@ -142,22 +141,24 @@ impl<'t> Reader<'t> {
         Ok(())
     }
 
-    fn sequence(&mut self, depth: usize) -> Result<Value, Fault> {
+    fn sequence(&mut self, depth: usize, place: &mut Place) -> Result<Value, Fault> {
         let mut items = Vec::new();
         loop {
             let (event, span) = self.next()?;
             if event == Event::SequenceEnd {
                 return Ok(Value::Array(items));
             }
-            let parent = self.enter(&items.len().to_string());
-            items.push(self.node(event, span, depth)?);
+            let token = items.len().to_string();
+            let parent = self.enter(&token);
+            let (item, part) = self.node(event, span, depth)?;
             self.path.truncate(parent);
+            items.push(item);
+            place.parts.insert(token, part);
         }
     }
 
-    fn mapping(&mut self, depth: usize) -> Result<Value, Fault> {
+    fn mapping(&mut self, depth: usize, place: &mut Place) -> Result<Value, Fault> {
         let mut members = Map::new();
-        let mut seen: HashMap<String, u32> = HashMap::new();
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
@@ -165,17 +166,18 @@ impl<'t> Reader<'t> {
             }
             let at = position(&span.start);
             let key = self.key(event, &span, depth)?;
-            if let Some(line) = seen.insert(key.clone(), at.line) {
+            if let Some(first) = place.parts.get(&key) {
+                let line = first.key.unwrap_or(first.value).line;
                 let key = shown(&key);
                 return Err((Problem::DuplicateKey { key, line }, at));
             }
             let parent = self.enter(&key);
-            let path = self.path.clone();
-            self.map.put_key(&path, at);
             let (event, span) = self.next()?;
-            let value = self.node(event, span, depth)?;
+            let (value, mut part) = self.node(event, span, depth)?;
             self.path.truncate(parent);
-            members.insert(key, value);
+            part.key = Some(at);
+            members.insert(key.clone(), value);
+            place.parts.insert(key, part);
         }
     }
 
@@ -287,6 +289,15 @@ fn forbidden<T>(why: &'static str, span: &Span) -> Result<T, Fault> {
 fn limit<T>(what: &'static str, max: usize, span: &Span) -> Result<T, Fault> {
     let max = max as u64;
     Err((Problem::Limit { what, max }, position(&span.start)))
+}
+
+/// A message repeats at most so much of the file.
+fn cut(message: &str) -> String {
+    const CHARS_MAX: usize = 400;
+    match message.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
+    }
 }
 
 fn json_pointer(path: &serde_path_to_error::Path) -> String {
@@ -412,6 +423,7 @@ mod tests {
             (vec![b':'; YAML_BYTES_MAX], ""),
             (vec![b'\n'; YAML_BYTES_MAX], "RD0105"),
             (nested_aliases(), "RD0106"),
+            (long_keys(), ""),
             (deep_block(YAML_DEPTH_MAX + 1), "RD0108"),
         ];
         for (bytes, code) in bombs {
@@ -434,6 +446,17 @@ mod tests {
             let before = at - 1;
             text.push_str(&format!("a{at}: &a{at} [*a{before}, *a{before}]\n"));
         }
+        text.into_bytes()
+    }
+
+    /// Every value lies below 40 kB of keys; paths kept as text would take gigabytes.
+    fn long_keys() -> Vec<u8> {
+        let mut text = String::new();
+        for _ in 0..40 {
+            text.push_str(&format!("{{{}: ", "k".repeat(1_000)));
+        }
+        text.push_str(&format!("[{}]", "a,".repeat(90_000)));
+        text.push_str(&"}".repeat(40));
         text.into_bytes()
     }
 

@@ -20,6 +20,7 @@ pub use model::{
     RecordRef, RefusalCode,
 };
 
+use redress_ledger::Hash;
 use redress_ledger::quorum::{self, Quorum};
 
 use crate::definition::{Authority, Definition, OnFailure};
@@ -28,12 +29,7 @@ use crate::name::Name;
 use rules::Rules;
 
 /// Plans the compensation of a run.
-pub fn plan(
-    definition: &Definition,
-    history: &History,
-    cause: &Cause,
-    policy: &Policy,
-) -> Result<Plan, PlanError> {
+pub fn plan(definition: &Definition, history: &History, cause: &Cause, policy: &Policy) -> Plan {
     let rules = Rules::new(definition, history, policy);
     let stops_at = match &cause.kind {
         CauseKind::RewindTo { phase, .. } => Some(phase),
@@ -49,30 +45,29 @@ pub fn plan(
     let stray = rules.stray_overrides(&planned);
     actions.extend(stray);
 
-    let refused = actions.iter().any(|action| action.action == Action::Refuse);
+    // Only a definition that nobody has judged has no digest; nothing may start on it.
+    let digest = definition.digest().ok();
+    let refused = digest.is_none() || actions.iter().any(|one| one.action == Action::Refuse);
     let quorum = quorum_of(definition, history, cause, &actions);
-    Ok(Plan {
+    let by_itself = quorum::is_open(&quorum) && runs_by_itself(definition, history, cause);
+    Plan {
         v: model::PLAN_VERSION,
         run: history.run,
         saga: definition.saga.clone(),
         version: definition.version,
-        definition: definition
-            .digest()
-            .map_err(|problem| PlanError::NotCanonical(problem.to_string()))?,
+        definition: digest.unwrap_or(Hash::ZERO),
         basis: history.basis,
         cause: cause.clone(),
-        automatic: !refused
-            && quorum::is_open(&quorum)
-            && runs_by_itself(definition, history, cause),
         actions,
         baseline: definition
             .baseline()
             .map(|query| query.name.clone())
             .collect(),
         quorum,
+        automatic: by_itself && !refused,
         refused,
         stops_at: stops_at.cloned(),
-    })
+    }
 }
 
 /// The committed phases that are not undone yet, last one first, down to the rewind's target.

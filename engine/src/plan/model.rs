@@ -255,7 +255,7 @@ pub struct Plan {
     pub quorum: Quorum,
     /// The plan may run by itself.
     pub automatic: bool,
-    /// One action is refused, so nothing starts.
+    /// One action is refused (or the definition has no canonical form), so nothing starts.
     pub refused: bool,
     /// The phase that runs next after a rewind.
     pub stops_at: Option<Name>,

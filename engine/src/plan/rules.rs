@@ -40,6 +40,9 @@ impl Choice {
     }
 }
 
+const NOT_COMMITTED: &str =
+    "an action was asked for this phase, but nothing of it has committed that this plan would undo";
+
 /// What all rules read.
 pub(super) struct Rules<'p> {
     definition: &'p Definition,
@@ -102,7 +105,11 @@ impl<'p> Rules<'p> {
         }
         let why =
             "the failed attempt rolled back, but its adapter keeps artefacts and may have left one";
-        Some(self.planned(failed, Choice::act(Action::Discard, why), None))
+        let choice = match self.policy.overrides.get(failed) {
+            None | Some(Action::Discard) => Choice::act(Action::Discard, why),
+            Some(_) => Choice::refuse(RefusalCode::Override, NOT_COMMITTED),
+        };
+        Some(self.planned(failed, choice, None))
     }
 
     /// Refuses a rewind that has no target or has used it up.
@@ -145,12 +152,17 @@ impl<'p> Rules<'p> {
     /// An override for a phase that the plan does not touch is a mistake, so it is not passed over.
     pub(super) fn stray_overrides(&self, planned: &[&Name]) -> Vec<PlannedAction> {
         let stray = |name: &&Name| !planned.contains(name);
-        let why = "an action was asked for this phase, but this plan has nothing to undo there";
         self.policy
             .overrides
             .keys()
             .filter(stray)
-            .map(|name| self.planned(name, Choice::refuse(RefusalCode::Override, why), None))
+            .map(|name| {
+                self.planned(
+                    name,
+                    Choice::refuse(RefusalCode::Override, NOT_COMMITTED),
+                    None,
+                )
+            })
             .collect()
     }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::definition::{Then, load_yaml};
+use redress_ledger::State;
 use redress_ledger::decision::Basis;
-use redress_ledger::{Hash, State};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -114,7 +114,7 @@ pub(super) fn planned(
     cause: &Cause,
     policy: &Policy,
 ) -> Plan {
-    let plan = plan(definition, history, cause, policy).unwrap();
+    let plan = plan(definition, history, cause, policy);
     let bytes = plan.canonical().unwrap();
     assert_eq!(Plan::from_canonical(&bytes).unwrap(), plan);
     plan
@@ -416,6 +416,26 @@ fn only_what_is_stricter_or_appends_can_be_asked_for() {
         Action::HardDelete,
         &["soft_revert cut_leg_a", "refuse pre_write_backup RD0406"],
     );
+    history.failed = Some(name("pre_write_backup"));
+    history.committed.clear();
+    let policy = asking("pre_write_backup", Action::HardDelete);
+    let plan = planned(&definition, &history, &failure("pre_write_backup"), &policy);
+    assert_eq!(words(&plan), ["refuse pre_write_backup RD0406"]);
+}
+
+#[test]
+fn an_action_for_a_phase_that_is_not_undone_is_not_passed_over() {
+    let definition = cutover();
+    let history = history(&definition, 2);
+    let check = |phase: &str, action: Action, expected: &[&str]| {
+        let plan = planned(
+            &definition,
+            &history,
+            &failure("leg_b_record"),
+            &asking(phase, action),
+        );
+        assert_eq!(words(&plan), expected);
+    };
     for stray in ["write_verify", "nobody"] {
         let last = format!("refuse {stray} RD0406");
         check(
@@ -511,4 +531,18 @@ fn stored_bytes_that_are_no_plan_are_check() {
         let error = Plan::from_canonical(bytes.as_bytes()).unwrap_err();
         assert_eq!(error.code(), "RD0410");
     }
+}
+
+/// Fail closed: the builder and the files cannot give such a definition, a struct literal can.
+#[test]
+fn nothing_starts_on_a_definition_without_a_digest() {
+    let mut definition = cutover();
+    definition.phases[0].with = json!({"ratio": 0.5});
+    let plan = planned(
+        &definition,
+        &history(&definition, 1),
+        &failure("cut_leg_a"),
+        &policy(),
+    );
+    assert!(plan.refused && !plan.automatic);
 }
