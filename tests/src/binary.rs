@@ -5,9 +5,11 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -23,8 +25,7 @@ pub fn redress_bin() -> &'static Path {
 }
 
 fn build() -> PathBuf {
-    let base = Ground::Disk.base();
-    let _guard = ground::lock(&base.join("build.lock"));
+    let _guard = ground::lock(&Ground::Disk.base().join("build.lock"));
     let mut command = Command::new(env!("CARGO"));
     command
         .args([
@@ -49,7 +50,7 @@ fn build() -> PathBuf {
         String::from_utf8_lossy(&output.stderr)
     );
     let built = executable(&text).expect("cargo names the program that it built");
-    keep(&built, &base)
+    keep(&built).unwrap_or_else(|error| panic!("could not copy {}: {error}", built.display()))
 }
 
 /// Whether this test itself was built with optimisation, so that both share their dependencies.
@@ -75,31 +76,35 @@ fn rendered(messages: &str) -> String {
         .collect()
 }
 
-/// Copies the program under a name that says which build it is of.
-fn keep(built: &Path, base: &Path) -> PathBuf {
-    let folder = base.join("bin");
-    let meta = fs::metadata(built).expect("the built program is there");
+/// Copies the program, beside where it was built, under a name that says which build it is.
+fn keep(built: &Path) -> io::Result<PathBuf> {
+    let folder = built.with_file_name("redress-harness");
+    let meta = fs::metadata(built)?;
     let age = meta
-        .modified()
-        .ok()
-        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
-        .map_or(0, |time| time.as_nanos());
-    let kept = folder.join(format!("redress-{}-{age}", meta.len()));
-    if !kept.exists() {
-        let partial = folder.join("partial");
-        let copy = || -> std::io::Result<()> {
-            // Earlier builds; a process that still runs one keeps it.
-            if folder.exists() {
-                fs::remove_dir_all(&folder)?;
-            }
-            fs::create_dir_all(&folder)?;
-            fs::copy(built, &partial)?;
-            fs::rename(&partial, &kept)
-        };
-        copy().expect("the built program can be copied");
+        .modified()?
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_err(io::Error::other)?;
+    let kept = folder.join(format!("redress-{}-{}", meta.len(), age.as_nanos()));
+    if kept.exists() {
+        return Ok(kept);
     }
-    kept
+    fs::create_dir_all(&folder)?;
+    let mut earlier: Vec<(SystemTime, PathBuf)> = fs::read_dir(&folder)?
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    earlier.sort();
+    // Tests that run now may still start the last few.
+    for (_, old) in earlier.iter().rev().skip(KEPT_MAX) {
+        fs::remove_file(old)?;
+    }
+    let partial = folder.join("partial");
+    fs::copy(built, &partial)?;
+    fs::rename(&partial, &kept)?;
+    Ok(kept)
 }
+
+const KEPT_MAX: usize = 2;
 
 #[cfg(test)]
 mod tests {

@@ -148,7 +148,7 @@ fn what_a_killed_warden_left_is_swept_at_the_next_start() {
     signal_process(server.warden, Signal::KILL);
     owner.kill();
     assert!(is_alive(server.pid));
-    drop(Plot::claim(Ground::Memory));
+    next_start();
     eventually(LIMIT, "the sweep ends the server", || !is_alive(server.pid));
     assert!(!plot_of(&server.data).exists() && !server.socket.exists());
 }
@@ -156,7 +156,7 @@ fn what_a_killed_warden_left_is_swept_at_the_next_start() {
 #[test]
 fn a_server_whose_owner_lives_is_not_swept() {
     let (owner, server) = owner_process();
-    drop(Plot::claim(Ground::Memory));
+    next_start();
     assert!(is_alive(server.pid) && server.data.exists());
     drop(owner);
 }
@@ -216,6 +216,12 @@ fn owner_process() -> (Running, Owned) {
     };
     assert!(is_alive(owned.pid) && owned.socket.exists());
     (owner, owned)
+}
+
+/// What the next test process does first.
+fn next_start() {
+    let plot = Plot::claim(Ground::Memory);
+    fs::remove_dir_all(plot.path()).unwrap();
 }
 
 /// The folder in the base folder that holds this data.
