@@ -1,6 +1,40 @@
 //! A saga engine for PostgreSQL whose undo can be trusted.
 
+pub mod adapter;
+pub mod alert;
+mod compensate;
+mod crash;
+pub mod db;
 pub mod definition;
+mod drive;
+mod engine;
+mod error;
+mod failure;
+pub mod files;
+mod hold;
+pub mod log;
 pub mod name;
+mod operate;
+mod phase;
+pub mod phase_tx;
 pub mod plan;
 pub mod pointer;
+mod run;
+pub mod schema;
+mod snapshot;
+mod start;
+mod tx;
+mod worker;
+
+pub use drive::{CLAIMS_MAX, Outcome};
+pub use engine::{Builder, Engine, LEASE_DEFAULT};
+pub use error::Error;
+pub use hold::{Hold, Killed, Released, Switch};
+pub use operate::{Approval, StoredPlan};
+pub use redress_ledger as ledger;
+pub use redress_sql::SchemaName;
+pub use run::RunRow;
+pub use start::{Start, Started};
+pub use tokio_postgres;
+pub use tx::Commit;
+pub use worker::Worker;

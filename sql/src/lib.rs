@@ -124,6 +124,11 @@ pub const ENTER_START: Statement = Statement {
 };
 
 // claim
+/// Whether runs that can be executed here wait for their time or for another worker's lease: definitions.
+pub const RUNS_WAITING: Statement = Statement {
+    name: "runs_waiting",
+    text: include_str!("../claim/runs_waiting.sql"),
+};
 /// Renews a worker's lease: worker, name, lease ms.
 pub const BEAT: Statement = Statement {
     name: "beat",
@@ -234,6 +239,11 @@ pub const LIFT_HOLD: Statement = Statement {
 pub const LIST_HOLDS: Statement = Statement {
     name: "list_holds",
     text: include_str!("../hold/list_holds.sql"),
+};
+/// The database's time, RFC 3339 UTC with microseconds.
+pub const NOW: Statement = Statement {
+    name: "now",
+    text: include_str!("../hold/now.sql"),
 };
 /// Publishes a state of the switch: state, reason, by.
 pub const PUBLISH_SWITCH: Statement = Statement {
@@ -359,6 +369,7 @@ pub const STATEMENTS: &[Statement] = &[
     PUT_DEFINITION,
     ENTER_START,
     BEAT,
+    RUNS_WAITING,
     CLAIM,
     CLAIM_RUN,
     GIVE_BACK,
@@ -379,6 +390,7 @@ pub const STATEMENTS: &[Statement] = &[
     HOLDS_ON_RUN,
     LIFT_HOLD,
     LIST_HOLDS,
+    NOW,
     PUBLISH_SWITCH,
     PUT_HOLD,
     READ_SWITCH,

@@ -1,0 +1,729 @@
+//! Carries out a stored plan: the whole unwind in one transaction when every phase lives in the database, stepwise in
+//! reverse order, resumable, when one does not.
+//!
+//! **Invariant:** an action commits only when its guard held under lock; the unwind commits only when the baseline
+//! holds, both inside the same transaction. Otherwise it rolls back and the run is stuck, never "compensated".
+//!
+//! **What can go wrong:** death before COMMIT leaves nothing of an atomic unwind; a stepwise one goes on at the first
+//! action that has no record. A commit in doubt is resolved as for a phase.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use redress_ledger::state::{After, Event, State};
+use redress_ledger::{Class, Hash, Kind};
+use redress_sql as sql;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::adapter::{AdapterError, Call};
+use crate::crash;
+use crate::db::{DbError, Session};
+use crate::definition::Phase;
+use crate::drive::{Left, is_fenced};
+use crate::engine::{Inner, Loan};
+use crate::error::Error;
+use crate::failure::Cutoff;
+use crate::log::Pages;
+use crate::phase::{LOCK_MS_MAX, Limits, panic_text, seal};
+use crate::phase_tx::PhaseTx;
+use crate::plan::{Action, Plan, PlannedAction};
+use crate::run::Live;
+use crate::snapshot::check_baseline;
+use crate::tx::{Commit, Entered, Fate, Moved, finish};
+
+/// Attempts of an unwind that meets something passing.
+const ATTEMPTS_MAX: u32 = 3;
+/// Pause between two of them.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Who carries out a plan, and what it may pass.
+#[derive(Clone, Debug)]
+pub(crate) enum Mandate {
+    /// The engine itself, under a claim: passes nothing.
+    Automatic,
+    /// A person's approvals: passes the kill and the holds that they name. Without need of approvals: nothing but the
+    /// holds that the run's own failure set.
+    Approved {
+        switch_no: Option<i64>,
+        holds: Vec<Uuid>,
+        decision: Value,
+        decisions: Vec<String>,
+    },
+}
+
+impl Mandate {
+    fn passes(&self) -> (Option<i64>, &[Uuid]) {
+        match self {
+            Self::Automatic => (None, &[]),
+            Self::Approved {
+                switch_no, holds, ..
+            } => (*switch_no, holds),
+        }
+    }
+}
+
+/// A plan with its digest and the run it is for.
+pub(crate) struct Unwind<'a> {
+    pub plan: &'a Plan,
+    pub digest: Hash,
+    pub mandate: Mandate,
+}
+
+/// How an unwind attempt ended.
+enum Unwound {
+    Done,
+    InDoubt {
+        seq: i64,
+        head: Hash,
+        error: DbError,
+    },
+}
+
+impl Inner {
+    /// Carries out the plan that runs by itself, or goes on with one that was begun.
+    pub(crate) async fn back(
+        &self,
+        session: &mut Loan,
+        live: &mut Live,
+    ) -> Result<Option<Left>, Error> {
+        let digest = live.story.running_plan.ok_or_else(|| {
+            Error::Inconsistent(format!("run {} compensates without a plan", live.row.id))
+        })?;
+        let plan = self.plan_by_digest(session, digest).await?;
+        let mandate = self.mandate_of_started(live, &plan, digest)?;
+        let unwind = Unwind {
+            plan: &plan,
+            digest,
+            mandate,
+        };
+        match self.unwind(session, live, &unwind).await {
+            Ok(()) => {
+                self.after_unwind(live).await;
+                Ok(None)
+            }
+            Err(error) if is_fenced(&error) => Ok(Some(Left::Fenced)),
+            Err(error) if is_gate(&error) => Ok(Some(Left::Held)),
+            Err(Error::Stuck { .. }) => {
+                *live = self.live(session, live.row.id).await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Carries out a plan. On return the run is where the plan says, or an error says what stands.
+    pub(crate) async fn unwind(
+        &self,
+        session: &mut Loan,
+        live: &mut Live,
+        unwind: &Unwind<'_>,
+    ) -> Result<(), Error> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            if session.is_closed() {
+                *session = self.session_soon().await?;
+            }
+            let result = if self.is_atomic(live, unwind.plan) {
+                self.unwind_at_once(session, live, unwind).await
+            } else {
+                self.unwind_stepwise(session, live, unwind).await
+            };
+            let error = match result {
+                Ok(Unwound::Done) => break,
+                Ok(Unwound::InDoubt { seq, head, error }) => {
+                    match self.fate(live.row.id, seq, head).await? {
+                        Fate::Committed => break,
+                        Fate::Not { epoch } => {
+                            live.row.epoch = epoch;
+                            error.into()
+                        }
+                    }
+                }
+                Err(error) => error,
+            };
+            self.rollback(session).await;
+            if is_fenced(&error)
+                || is_gate(&error)
+                || matches!(error, Error::StalePlan(_) | Error::GuardRefused { .. })
+            {
+                return Err(error);
+            }
+            tracing::warn!(%error, run = %live.row.id, attempt, "compensation attempt");
+            if error.class() == Class::Retry && attempt < ATTEMPTS_MAX {
+                tokio::time::sleep(PAUSE * attempt).await;
+                continue;
+            }
+            if session.is_closed() {
+                *session = self.session_soon().await?;
+            }
+            return Err(self.stick(session, live, unwind, &error).await?);
+        }
+        *live = self.live(session, live.row.id).await?;
+        Ok(())
+    }
+
+    /// Whether the whole plan fits into one transaction.
+    fn is_atomic(&self, live: &Live, plan: &Plan) -> bool {
+        plan.actions.iter().all(|action| {
+            let adapter = live
+                .definition()
+                .phase(action.phase.as_str())
+                .map(|p| p.adapter.as_str());
+            adapter
+                .and_then(|name| self.adapters.get(name))
+                .is_none_or(|a| a.in_database())
+        })
+    }
+
+    /// Enters the compensation and refuses a plan whose basis is gone.
+    async fn enter_compensation(
+        &self,
+        session: &Session,
+        live: &Live,
+        unwind: &Unwind<'_>,
+    ) -> Result<Entered, Error> {
+        let enter = self.prepare(session, sql::ENTER_COMPENSATION).await?;
+        let limits = Limits::of(longest(live, unwind.plan), self.lease);
+        let lock_ms = i32::try_from(LOCK_MS_MAX).unwrap_or(i32::MAX);
+        let (switch_no, holds) = unwind.mandate.passes();
+        let started = live.story.running_plan == Some(unwind.digest);
+        // A plan that was started is fenced by its claim; one that is not, by its basis, and it raises the epoch.
+        let epoch = started.then_some(live.row.epoch);
+        session
+            .batch_execute("begin")
+            .await
+            .map_err(DbError::from)?;
+        let row = session
+            .query_one(
+                &enter,
+                &[
+                    &live.row.id,
+                    &epoch,
+                    &!started,
+                    &live.row.saga,
+                    &live.row.subject,
+                    &switch_no,
+                    &holds,
+                    &limits.statement_ms,
+                    &lock_ms,
+                    &limits.idle_ms,
+                ],
+            )
+            .await
+            .map_err(DbError::from)?;
+        let entered = Entered::from_row(&row)?;
+        let fits = if started {
+            entered.seq == live.row.seq
+        } else {
+            entered.basis == (unwind.plan.basis.seq, unwind.plan.basis.hash)
+                && matches!(
+                    entered.state,
+                    State::Failed | State::Stuck | State::Completed
+                )
+        };
+        if !fits {
+            return Err(Error::StalePlan(live.row.id));
+        }
+        Ok(entered)
+    }
+
+    async fn unwind_at_once(
+        &self,
+        session: &Session,
+        live: &Live,
+        unwind: &Unwind<'_>,
+    ) -> Result<Unwound, Error> {
+        let entered = self.enter_compensation(session, live, unwind).await?;
+        crash::point("compensate.entered");
+        let mut pages = Pages::after(
+            self.common(live, &entered),
+            entered.seq,
+            entered.head,
+            entered.state,
+        );
+        if live.story.running_plan != Some(unwind.digest) {
+            push_started(&mut pages, unwind)?;
+        }
+        let context = compensation_context(live, unwind);
+        for action in &unwind.plan.actions {
+            let touched = self.act(session, live, action, &context, unwind).await?;
+            push_action(&mut pages, action, unwind, touched)?;
+            crash::point("compensate.between");
+        }
+        self.finish_unwind(session, live, unwind, &entered, pages)
+            .await
+    }
+
+    async fn unwind_stepwise(
+        &self,
+        session: &mut Loan,
+        live: &mut Live,
+        unwind: &Unwind<'_>,
+    ) -> Result<Unwound, Error> {
+        if live.story.running_plan != Some(unwind.digest) {
+            self.preflight(session, live, unwind).await?;
+            let entered = self.enter_compensation(session, live, unwind).await?;
+            let mut pages = Pages::after(
+                self.common(live, &entered),
+                entered.seq,
+                entered.head,
+                entered.state,
+            );
+            push_started(&mut pages, unwind)?;
+            if let Some(doubt) = self
+                .end_step(session, &entered, &pages, &Moved::nothing(None))
+                .await?
+            {
+                return Ok(doubt);
+            }
+            live.row.epoch = entered.epoch;
+            self.take_records(live, pages.bytes)?;
+        }
+        let left: Vec<PlannedAction> = unwind
+            .plan
+            .actions
+            .iter()
+            .filter(|a| !is_done(live, unwind, a))
+            .cloned()
+            .collect();
+        for action in &left {
+            let entered = self.enter_compensation(session, live, unwind).await?;
+            let mut pages = Pages::after(
+                self.common(live, &entered),
+                entered.seq,
+                entered.head,
+                entered.state,
+            );
+            let context = compensation_context(live, unwind);
+            let touched = self.act(session, live, action, &context, unwind).await?;
+            push_action(&mut pages, action, unwind, touched)?;
+            let moved = Moved {
+                keep_claims: false,
+                ..Moved::nothing(None)
+            };
+            if let Some(doubt) = self.end_step(session, &entered, &pages, &moved).await? {
+                return Ok(doubt);
+            }
+            self.take_records(live, pages.bytes)?;
+            crash::point("compensate.after_commit");
+        }
+        let entered = self.enter_compensation(session, live, unwind).await?;
+        let pages = Pages::after(
+            self.common(live, &entered),
+            entered.seq,
+            entered.head,
+            entered.state,
+        );
+        self.finish_unwind(session, live, unwind, &entered, pages)
+            .await
+    }
+
+    async fn end_step(
+        &self,
+        session: &Session,
+        entered: &Entered,
+        pages: &Pages<'_>,
+        moved: &Moved<'_>,
+    ) -> Result<Option<Unwound>, Error> {
+        match finish(self, session, entered, pages, moved).await {
+            Commit::Done(()) => Ok(None),
+            Commit::Aborted(error) => Err(error.into()),
+            Commit::InDoubt(error) => match self.fate(pages.run(), pages.seq, pages.head).await? {
+                Fate::Committed => Ok(None),
+                Fate::Not { .. } => Ok(Some(Unwound::InDoubt {
+                    seq: pages.seq,
+                    head: pages.head,
+                    error,
+                })),
+            },
+        }
+    }
+
+    /// Runs every guard in a transaction that is rolled back: if one refuses, nothing starts.
+    async fn preflight(
+        &self,
+        session: &Session,
+        live: &Live,
+        unwind: &Unwind<'_>,
+    ) -> Result<(), Error> {
+        self.enter_compensation(session, live, unwind).await?;
+        let context = compensation_context(live, unwind);
+        let result = async {
+            for action in &unwind.plan.actions {
+                self.guard(session, live, action, &context, unwind).await?;
+            }
+            Ok(())
+        }
+        .await;
+        self.rollback(session).await;
+        result
+    }
+
+    async fn finish_unwind(
+        &self,
+        session: &Session,
+        live: &Live,
+        unwind: &Unwind<'_>,
+        entered: &Entered,
+        mut pages: Pages<'_>,
+    ) -> Result<Unwound, Error> {
+        let declared = declared(live, unwind.plan);
+        let beyond = self.written_beyond(session, &declared).await?;
+        if !beyond.is_empty() {
+            return Err(Error::Coverage {
+                phase: "compensation".to_owned(),
+                relations: beyond.join(", "),
+            });
+        }
+        let queries = live
+            .definition()
+            .snapshot
+            .iter()
+            .filter(|query| query.baseline);
+        let now = self.take_snapshot(session, queries, &live.context).await?;
+        check_baseline(live.definition(), &live.story.pre, &now)?;
+        let body = json!({"plan": unwind.digest.to_string(), "baseline": now});
+        pages.push_event(
+            Kind::PlanFinished,
+            &Event::PlanFinished(After::Compensated),
+            None,
+            body,
+        )?;
+        seal(&mut pages, None, "compensated")?;
+        crash::point("compensate.after_effect");
+        let moved = Moved {
+            keep_claims: false,
+            plan: Some(unwind.digest),
+            ..Moved::nothing(None)
+        };
+        match finish(self, session, entered, &pages, &moved).await {
+            Commit::Done(()) => Ok(Unwound::Done),
+            Commit::Aborted(error) => Err(error.into()),
+            Commit::InDoubt(error) => Ok(Unwound::InDoubt {
+                seq: pages.seq,
+                head: pages.head,
+                error,
+            }),
+        }
+    }
+
+    async fn guard(
+        &self,
+        session: &Session,
+        live: &Live,
+        action: &PlannedAction,
+        context: &Value,
+        unwind: &Unwind<'_>,
+    ) -> Result<(), Error> {
+        let Some((phase, undo)) = target(live, action) else {
+            return Ok(());
+        };
+        let adapter = self.adapter(phase.adapter.as_str())?;
+        let artefacts = self.artefacts()?;
+        let call = Call {
+            phase,
+            context,
+            undo,
+            artefacts: artefacts.as_deref(),
+        };
+        self.set_role(session, phase.role.as_deref()).await?;
+        let tx = PhaseTx::new(session);
+        let judged = caught(phase, adapter.guard(&tx, &call, action.action)).await;
+        match judged {
+            // Nothing was begun: a refusal here changes nothing. Once begun, the unwind fails as a whole.
+            Err(Error::Adapter(AdapterError::Guard(why)))
+                if live.story.running_plan != Some(unwind.digest) =>
+            {
+                Err(Error::GuardRefused {
+                    phase: phase.name.to_string(),
+                    why,
+                })
+            }
+            Err(error) => Err(error),
+            Ok(()) => {
+                self.set_role(session, phase.role.as_ref().map(|_| "none"))
+                    .await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// One action of the plan, inside the open transaction.
+    async fn act(
+        &self,
+        session: &Session,
+        live: &Live,
+        action: &PlannedAction,
+        context: &Value,
+        unwind: &Unwind<'_>,
+    ) -> Result<Map<String, Value>, Error> {
+        if matches!(action.action, Action::Nothing | Action::Discard) {
+            return Ok(Map::new());
+        }
+        self.guard(session, live, action, context, unwind).await?;
+        let Some((phase, undo)) = target(live, action) else {
+            return Err(Error::Inconsistent(format!(
+                "phase {} is in no definition of the run",
+                action.phase
+            )));
+        };
+        let adapter = self.adapter(phase.adapter.as_str())?;
+        let artefacts = self.artefacts()?;
+        let call = Call {
+            phase,
+            context,
+            undo,
+            artefacts: artefacts.as_deref(),
+        };
+        self.set_role(session, phase.role.as_deref()).await?;
+        let tx = PhaseTx::new(session);
+        let touched = caught(phase, adapter.revert(&tx, &call, action.action)).await?;
+        if tx.tried_refused() {
+            let text = "the adapter tried to end or change the transaction and hid the refusal";
+            return Err(AdapterError::Hold(text.to_owned()).into());
+        }
+        self.set_role(session, phase.role.as_ref().map(|_| "none"))
+            .await?;
+        Ok(touched)
+    }
+
+    /// Records that a compensation could not finish: the run is stuck and held, and somebody is told.
+    async fn stick(
+        &self,
+        session: &Session,
+        live: &mut Live,
+        unwind: &Unwind<'_>,
+        error: &Error,
+    ) -> Result<Error, Error> {
+        let cutoff = Cutoff::of(error);
+        let started = live.story.running_plan == Some(unwind.digest);
+        let entered = self
+            .enter_run(
+                session,
+                live.row.id,
+                started.then_some(live.row.epoch),
+                !started,
+            )
+            .await?;
+        let result = self
+            .stick_entered(session, live, unwind, &cutoff, &entered, started)
+            .await;
+        match result {
+            Ok(hold) => {
+                *live = self.live(session, live.row.id).await?;
+                self.aftermath(live, &hold).await;
+                Ok(Error::Stuck {
+                    run: live.row.id,
+                    why: cutoff.message,
+                    standing: standing(live),
+                })
+            }
+            Err(error) => {
+                self.rollback(session).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn stick_entered(
+        &self,
+        session: &Session,
+        live: &Live,
+        unwind: &Unwind<'_>,
+        cutoff: &Cutoff,
+        entered: &Entered,
+        started: bool,
+    ) -> Result<crate::files::HoldFile, Error> {
+        if !started && entered.basis != (unwind.plan.basis.seq, unwind.plan.basis.hash) {
+            return Err(Error::StalePlan(live.row.id));
+        }
+        let mut pages = Pages::after(
+            self.common(live, entered),
+            entered.seq,
+            entered.head,
+            entered.state,
+        );
+        if !started {
+            push_started(&mut pages, unwind)?;
+        }
+        let body = json!({
+            "plan": unwind.digest.to_string(),
+            "code": cutoff.code,
+            "message": cutoff.message,
+            "sqlstate": cutoff.sqlstate,
+            "standing": live.story.committed.iter().map(|c| c.phase.as_str()).collect::<Vec<_>>(),
+        });
+        pages.push_event(
+            Kind::CompensationFailed,
+            &Event::CompensationFailed,
+            None,
+            body,
+        )?;
+        let reason = format!("the compensation failed: {}", cutoff.message);
+        let hold = self
+            .push_hold(
+                session,
+                live,
+                &mut pages,
+                &reason,
+                &cutoff.code,
+                &entered.at,
+            )
+            .await?;
+        self.publish_for_failure(session, live, &reason, cutoff.class)
+            .await?;
+        let moved = Moved {
+            keep_claims: false,
+            error: Some((&cutoff.code, &cutoff.message)),
+            plan: Some(unwind.digest),
+            ..Moved::nothing(None)
+        };
+        self.settle(session, entered, &pages, &moved).await?;
+        Ok(hold)
+    }
+
+    /// What follows a finished compensation outside its transaction.
+    pub(crate) async fn after_unwind(&self, live: &Live) {
+        if let Err(error) = self.record_post(live).await {
+            tracing::error!(%error, run = %live.row.id, "post snapshot");
+        }
+    }
+}
+
+async fn caught<T>(
+    phase: &Phase,
+    work: impl Future<Output = Result<T, AdapterError>>,
+) -> Result<T, Error> {
+    let limit = Duration::from_millis(phase.timeout_ms);
+    match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
+        Err(_) => Err(Error::Timeout {
+            phase: phase.name.to_string(),
+            ms: phase.timeout_ms,
+        }),
+        Ok(Err(panic)) => Err(Error::Panic {
+            phase: phase.name.to_string(),
+            message: panic_text(panic.as_ref()),
+        }),
+        Ok(Ok(result)) => Ok(result?),
+    }
+}
+
+/// The gate refused: hold, kill or freeze.
+pub(crate) fn is_gate(error: &Error) -> bool {
+    error.sqlstate().is_some_and(|code| code.starts_with("RDG"))
+}
+
+fn target<'l>(live: &'l Live, action: &PlannedAction) -> Option<(&'l Phase, &'l Value)> {
+    let phase = live.definition().phase(action.phase.as_str())?;
+    let undo = live
+        .story
+        .committed
+        .iter()
+        .find(|c| c.phase == action.phase)
+        .map_or(&Value::Null, |c| &c.undo);
+    Some((phase, undo))
+}
+
+/// Whether an action of a started plan has its record already.
+fn is_done(live: &Live, unwind: &Unwind<'_>, action: &PlannedAction) -> bool {
+    let digest = unwind.digest.to_string();
+    live.story.entries.iter().any(|entry| {
+        entry.record.kind == Kind::CompensationCommitted
+            && entry.record.body.get("plan").and_then(Value::as_str) == Some(digest.as_str())
+            && entry.record.body.get("phase").and_then(Value::as_str) == Some(action.phase.as_str())
+    })
+}
+
+fn push_started(pages: &mut Pages<'_>, unwind: &Unwind<'_>) -> Result<(), Error> {
+    let decisions = match &unwind.mandate {
+        Mandate::Automatic => Vec::new(),
+        Mandate::Approved { decisions, .. } => decisions.clone(),
+    };
+    let body = json!({
+        "plan": unwind.digest.to_string(),
+        "automatic": matches!(unwind.mandate, Mandate::Automatic),
+        "decisions": decisions,
+    });
+    pages.push_event(Kind::PlanStarted, &Event::PlanStarted, None, body)?;
+    Ok(())
+}
+
+fn push_action(
+    pages: &mut Pages<'_>,
+    action: &PlannedAction,
+    unwind: &Unwind<'_>,
+    touched: Map<String, Value>,
+) -> Result<(), Error> {
+    let mut body = json!({
+        "plan": unwind.digest.to_string(),
+        "phase": action.phase.as_str(),
+        "action": action.action.as_str(),
+        "reverses": action.record.map(|r| json!({"seq": r.seq, "hash": r.hash.to_string()})),
+        "touched": touched,
+    });
+    if let Mandate::Approved { decisions, .. } = &unwind.mandate
+        && matches!(action.action, Action::Decide | Action::HardDelete)
+    {
+        body["decisions"] = json!(decisions);
+    }
+    pages.push_event(
+        Kind::CompensationCommitted,
+        &Event::ActionCommitted,
+        None,
+        body,
+    )?;
+    Ok(())
+}
+
+/// What pointers of a compensation look into: the forward context, the plan and the decision.
+fn compensation_context(live: &Live, unwind: &Unwind<'_>) -> Value {
+    let mut context = live.context.clone();
+    let decision = match &unwind.mandate {
+        Mandate::Automatic => Value::Null,
+        Mandate::Approved { decision, .. } => decision.clone(),
+    };
+    if let Some(fields) = context.as_object_mut() {
+        fields.insert(
+            "plan".to_owned(),
+            json!({"digest": unwind.digest.to_string(), "reason": unwind.plan.cause.reason}),
+        );
+        fields.insert("decision".to_owned(), decision);
+    }
+    context
+}
+
+fn declared(live: &Live, plan: &Plan) -> Vec<String> {
+    let phases = plan
+        .actions
+        .iter()
+        .filter_map(|a| live.definition().phase(a.phase.as_str()));
+    phases
+        .flat_map(|phase| phase.writes.iter().cloned())
+        .collect()
+}
+
+fn longest(live: &Live, plan: &Plan) -> u64 {
+    let phases = plan
+        .actions
+        .iter()
+        .filter_map(|a| live.definition().phase(a.phase.as_str()));
+    phases.map(|phase| phase.timeout_ms).max().unwrap_or(30_000)
+}
+
+/// The phases that still stand, for people.
+pub(crate) fn standing(live: &Live) -> String {
+    let names: Vec<&str> = live
+        .story
+        .committed
+        .iter()
+        .map(|c| c.phase.as_str())
+        .collect();
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
+    }
+}

@@ -1,0 +1,178 @@
+//! The pool: deadpool over our own connector, which reads notices and knows the server it must meet.
+
+use std::future::poll_fn;
+use std::ops::Deref;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
+use deadpool_postgres::ClientWrapper;
+use tokio_postgres::{AsyncMessage, Config, NoTls};
+
+use super::DbError;
+
+/// Time to make a connection, when the URL does not say.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A message of the server that is older than this many others is dropped.
+const WARNINGS_MAX: usize = 16;
+/// Undoes what an adapter may have left; keeps prepared statements.
+const RESET: &str = "rollback; reset session authorization; reset all; unlisten *; close all; \
+                     discard sequences; discard temp; select pg_advisory_unlock_all()";
+
+/// A pool of sessions.
+pub type Pool = managed::Pool<Manager>;
+
+/// One connection with its statement cache and the warnings that came on it.
+pub struct Session {
+    client: ClientWrapper,
+    warnings: Arc<Mutex<Vec<String>>>,
+    used: AtomicBool,
+}
+
+impl Session {
+    /// The first warning since the last call, with its SQLSTATE in brackets.
+    pub fn take_warning(&self) -> Option<String> {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = warnings.first().cloned();
+        warnings.clear();
+        first
+    }
+
+    /// Marks that statements of somebody else ran here: the session is cleaned before its next use.
+    pub(crate) fn mark_used(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Deref for Session {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        &self.client
+    }
+}
+
+/// Makes sessions for one database.
+pub struct Manager {
+    config: Config,
+    /// The server that every connection must reach; set once the installation is known.
+    server: OnceLock<String>,
+}
+
+impl Manager {
+    /// Fixes the server: a connection that reaches another one (a restored copy, a wrong URL) is refused from now on.
+    pub(crate) fn expect_server(&self, system_identifier: &str) {
+        let _ = self.server.set(system_identifier.to_owned());
+    }
+
+    async fn open(&self) -> Result<Session, DbError> {
+        let session = connect(&self.config).await?;
+        if let Some(expected) = self.server.get() {
+            let row = session
+                .query_one(
+                    "select system_identifier::text from pg_control_system()",
+                    &[],
+                )
+                .await?;
+            let found: String = row.get(0);
+            if &found != expected {
+                return Err(DbError::Unreachable(format!(
+                    "another server answers: this installation belongs to {expected}, found {found}"
+                )));
+            }
+        }
+        Ok(session)
+    }
+}
+
+impl managed::Manager for Manager {
+    type Type = Session;
+    type Error = DbError;
+
+    async fn create(&self) -> Result<Session, DbError> {
+        self.open().await
+    }
+
+    async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<DbError> {
+        if session.is_closed() {
+            return Err(RecycleError::message("closed"));
+        }
+        if session.used.swap(false, Ordering::Relaxed) {
+            session
+                .batch_execute(RESET)
+                .await
+                .map_err(|e| RecycleError::Backend(e.into()))?;
+            session.take_warning();
+        }
+        Ok(())
+    }
+}
+
+/// Makes a pool of at most `size` sessions; connects to nothing yet.
+///
+/// # Errors
+/// [`DbError::Unreachable`] when the URL cannot be read or asks for what is not offered.
+pub fn pool(url: &str, size: usize) -> Result<Pool, DbError> {
+    let mut config = Config::from_str(url).map_err(|error| {
+        DbError::Unreachable(format!("the database URL cannot be read: {error}"))
+    })?;
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_TIMEOUT);
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("redress");
+    }
+    let manager = Manager {
+        config,
+        server: OnceLock::new(),
+    };
+    Pool::builder(manager)
+        .max_size(size)
+        .build()
+        .map_err(|error| DbError::Unreachable(error.to_string()))
+}
+
+/// Makes one connection and drives it in a task of its own.
+///
+/// # Errors
+/// [`DbError::Unreachable`] when no connection could be made.
+pub async fn connect(config: &Config) -> Result<Session, DbError> {
+    let (client, mut connection) = config.connect(NoTls).await.map_err(unreachable)?;
+    let warnings = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&warnings);
+    let task = tokio::spawn(async move {
+        while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
+            match message {
+                Ok(AsyncMessage::Notice(notice)) if notice.severity() == "WARNING" => {
+                    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                    if kept.len() < WARNINGS_MAX {
+                        kept.push(format!("{} [{}]", notice.message(), notice.code().code()));
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "connection ended");
+                    break;
+                }
+            }
+        }
+    });
+    Ok(Session {
+        client: ClientWrapper::new(client, task),
+        warnings,
+        used: AtomicBool::new(false),
+    })
+}
+
+fn unreachable(error: tokio_postgres::Error) -> DbError {
+    match DbError::from(error) {
+        DbError::Server {
+            sqlstate, message, ..
+        } => DbError::Unreachable(format!("{message} [{sqlstate}]")),
+        DbError::Lost(text) | DbError::Value(text) | DbError::Unreachable(text) => {
+            DbError::Unreachable(text)
+        }
+    }
+}

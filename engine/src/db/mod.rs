@@ -1,0 +1,17 @@
+//! Connections to PostgreSQL: a pool whose sessions keep the notices that the server sent.
+//!
+//! **Invariant:** a session belongs to one user at a time, and what an adapter left in it (settings, temporary
+//! tables, advisory locks) is gone before the next one gets it.
+//!
+//! **What can go wrong:** a warning at COMMIT (01000: the wait for a standby was cancelled) is not an error to the
+//! driver; [`Session::take_warning`] hands it to the phase, which treats it as in doubt.
+//!
+//! **Not here:** which statement is sent when; that is each module's own business.
+
+mod failure;
+mod manager;
+mod value;
+
+pub use failure::{DbError, Sqlstate, class_of_sqlstate};
+pub use manager::{Manager, Pool, Session, connect, pool};
+pub use value::{TextParam, ValueError, column_is_kept, row_to_value};

@@ -1,0 +1,462 @@
+//! Drives one claimed run as far as it goes: forward phase by phase, and back when its plan runs by itself.
+//!
+//! **Invariant:** whatever is done is done under the claim's epoch; a driver that was overtaken stops at its next
+//! write and touches nothing.
+
+use std::time::Duration;
+
+use redress_ledger::Record;
+use redress_ledger::leaf_hash;
+use redress_ledger::state::State;
+use redress_sql as sql;
+use serde_json::Value;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::crash;
+use crate::db::DbError;
+use crate::definition::Phase;
+use crate::engine::{Engine, Inner, Loan};
+use crate::error::Error;
+use crate::failure::{Cutoff, Outcome as Failed};
+use crate::phase::{Attempt, add_output};
+use crate::run::{Live, RunRow};
+use crate::start::{Start, Started};
+use crate::tx::Fate;
+
+/// Claims of one run without progress before it is held as poison.
+pub const CLAIMS_MAX: i32 = 8;
+/// Times one attempt is begun anew because its connection broke before COMMIT was sent.
+const RECONNECTS_MAX: u32 = 20;
+/// Pause before a new connection is tried.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+/// A run that met a hold or a kill is looked at again after this long.
+const HELD_PAUSE_MS: i64 = 1_000;
+/// How often a caller that waits for somebody else's claim looks again.
+const POLL: Duration = Duration::from_millis(50);
+
+/// How a driven run ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Every phase is committed or was allowed to fail.
+    Completed(RunRow),
+    /// It failed and everything was compensated.
+    Compensated(RunRow),
+    /// It failed, or is stopped, and a person must act.
+    Held(RunRow),
+    /// A compensation could not finish.
+    Stuck(RunRow),
+    /// A person closed it.
+    Resolved(RunRow),
+}
+
+impl Outcome {
+    /// The run as it stands.
+    pub fn run(&self) -> &RunRow {
+        match self {
+            Self::Completed(run)
+            | Self::Compensated(run)
+            | Self::Held(run)
+            | Self::Stuck(run)
+            | Self::Resolved(run) => run,
+        }
+    }
+
+    fn of(row: RunRow) -> Self {
+        match row.state {
+            State::Completed => Self::Completed(row),
+            State::Compensated => Self::Compensated(row),
+            State::Resolved => Self::Resolved(row),
+            State::Stuck => Self::Stuck(row),
+            State::Running | State::Failed | State::Compensating => Self::Held(row),
+        }
+    }
+}
+
+/// Why a driver let go of a run.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// It is in a state that needs no driver.
+    Settled,
+    /// A hold, a kill or a freeze is in the way.
+    Held,
+    /// Somebody else has it.
+    Fenced,
+    /// The worker stops.
+    Stopped,
+}
+
+impl Engine {
+    /// Drives a run until it needs no driver, here and now. Waits while another worker has it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRun`], [`Error::Db`]; what goes wrong inside a phase is no error here but the run's outcome.
+    pub async fn drive(&self, run: Uuid) -> Result<Outcome, Error> {
+        let here = Here::enter(self).await?;
+        let result = self.drive_as(run, here.worker).await;
+        here.leave(self).await;
+        result
+    }
+
+    /// Opens a run with its first phase in one transaction and drives it until it needs no driver.
+    ///
+    /// # Errors
+    /// As [`Start::open`].
+    pub async fn start_and_drive(&self, start: Start<'_>) -> Result<(Started, Outcome), Error> {
+        let here = Here::enter(self).await?;
+        let result = async {
+            let (started, live) = start.open_owned(here.worker).await?;
+            if let Some(mut live) = live {
+                let mut session = self.inner.session().await?;
+                let (_stop, stopping) = watch::channel(false);
+                self.inner
+                    .drive_claimed(&mut session, &mut live, &stopping)
+                    .await?;
+            }
+            let outcome = self.drive_as(started.run, here.worker).await?;
+            Ok((started, outcome))
+        }
+        .await;
+        here.leave(self).await;
+        result
+    }
+
+    async fn drive_as(&self, run: Uuid, worker: Uuid) -> Result<Outcome, Error> {
+        let inner = &self.inner;
+        let (_stop, stopping) = watch::channel(false);
+        loop {
+            let mut session = inner.session().await?;
+            let row = inner.run_row(&session, run).await?;
+            if !matches!(row.state, State::Running | State::Compensating) {
+                return Ok(Outcome::of(row));
+            }
+            let claim = inner.prepare(&session, sql::CLAIM_RUN).await?;
+            let claimed = session
+                .query_one(&claim, &[&worker, &run])
+                .await
+                .map_err(DbError::from)?;
+            let epoch: Option<i64> = claimed.try_get(0).map_err(DbError::from)?;
+            if epoch.is_some() {
+                let mut live = inner.live(&session, run).await?;
+                let left = inner
+                    .drive_claimed(&mut session, &mut live, &stopping)
+                    .await?;
+                if left == Left::Held {
+                    inner.give_back(&live, worker).await?;
+                    let session = inner.session().await?;
+                    return Ok(Outcome::of(inner.run_row(&session, run).await?));
+                }
+                continue;
+            }
+            drop(session);
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// A driver inside the caller's process: a worker of its own with a heartbeat.
+struct Here {
+    worker: Uuid,
+    heart: tokio::task::JoinHandle<()>,
+}
+
+impl Here {
+    async fn enter(engine: &Engine) -> Result<Self, Error> {
+        let worker = Uuid::now_v7();
+        engine.inner.beat(worker).await?;
+        let inner = std::sync::Arc::clone(&engine.inner);
+        let heart = tokio::spawn(async move { inner.keep_beating(worker).await });
+        Ok(Self { worker, heart })
+    }
+
+    async fn leave(self, engine: &Engine) {
+        self.heart.abort();
+        if let Err(error) = engine.inner.leave(self.worker).await {
+            tracing::debug!(%error, "leaving; the lease will run out");
+        }
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.heart.abort();
+    }
+}
+
+impl Inner {
+    /// Drives a claimed run until it needs no driver, is held, is fenced or the worker stops.
+    pub(crate) async fn drive_claimed(
+        &self,
+        session: &mut Loan,
+        live: &mut Live,
+        stopping: &watch::Receiver<bool>,
+    ) -> Result<Left, Error> {
+        if live.row.claims > CLAIMS_MAX {
+            self.hold_poison(session, live).await?;
+            return Ok(Left::Held);
+        }
+        self.written_pre(live.row.id).await?;
+        loop {
+            if *stopping.borrow() {
+                return Ok(Left::Stopped);
+            }
+            let left = match live.story.state {
+                State::Running => self.forward(session, live, stopping).await?,
+                State::Compensating => self.back(session, live).await?,
+                State::Failed
+                | State::Compensated
+                | State::Stuck
+                | State::Completed
+                | State::Resolved => {
+                    return Ok(Left::Settled);
+                }
+            };
+            if let Some(left) = left {
+                return Ok(left);
+            }
+        }
+    }
+
+    async fn forward(
+        &self,
+        session: &mut Loan,
+        live: &mut Live,
+        stopping: &watch::Receiver<bool>,
+    ) -> Result<Option<Left>, Error> {
+        if let Err(held) = self.heed_files_for(live) {
+            tracing::info!(%held, run = %live.row.id, "held by a file");
+            return Ok(Some(Left::Held));
+        }
+        let phase = live
+            .row
+            .phase
+            .as_deref()
+            .and_then(|name| live.definition().phase(name))
+            .cloned()
+            .ok_or_else(|| {
+                Error::Inconsistent(format!("run {} is running without a phase", live.row.id))
+            })?;
+        match self.attempt_here(session, live, &phase).await? {
+            Step::Committed(records, output) => {
+                self.advance(live, &phase, records, output)?;
+                Ok(None)
+            }
+            Step::Left(left) => Ok(Some(left)),
+            Step::Failed(error) => {
+                let cutoff = Cutoff::of(&error);
+                tracing::info!(run = %live.row.id, phase = %phase.name, code = cutoff.code, "phase failed");
+                if session.is_closed() {
+                    *session = self.session_soon().await?;
+                }
+                let failed = match self.fail(session, live, &phase, &cutoff).await {
+                    Ok(failed) => failed,
+                    Err(error) if is_fenced(&error) => return Ok(Some(Left::Fenced)),
+                    Err(error) => return Err(error),
+                };
+                *live = self.live(session, live.row.id).await?;
+                if let Failed::Again(wait_ms) = failed {
+                    let mut stopping = stopping.clone();
+                    // A worker that stops gives the run back; whoever comes next waits for `next_at`.
+                    let pause = tokio::time::sleep(Duration::from_millis(wait_ms));
+                    tokio::select! {
+                        () = pause => {}
+                        _ = stopping.wait_for(|stop| *stop) => {}
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// One attempt, with new connections while none was good enough to send COMMIT, and doubt resolved.
+    async fn attempt_here(
+        &self,
+        session: &mut Loan,
+        live: &mut Live,
+        phase: &Phase,
+    ) -> Result<Step, Error> {
+        for _ in 0..RECONNECTS_MAX {
+            if session.is_closed() {
+                *session = self.session_soon().await?;
+            }
+            match self.attempt(session, live, phase).await {
+                Attempt::Committed { records, output } => {
+                    return Ok(Step::Committed(records, output));
+                }
+                Attempt::InDoubt {
+                    records,
+                    output,
+                    seq,
+                    head,
+                    error,
+                } => {
+                    tracing::warn!(%error, run = %live.row.id, phase = %phase.name, "commit in doubt");
+                    match self.fate_soon(live.row.id, seq, head).await? {
+                        Fate::Committed => return Ok(Step::Committed(records, output)),
+                        Fate::Not { epoch } => {
+                            live.row.epoch = epoch;
+                            if matches!(error, DbError::Server { .. }) {
+                                // A deferred constraint said no at COMMIT.
+                                return Ok(Step::Failed(error.into()));
+                            }
+                        }
+                    }
+                }
+                Attempt::Failed(Error::Db(DbError::Lost(error))) => {
+                    tracing::warn!(%error, run = %live.row.id, phase = %phase.name, "connection lost before COMMIT");
+                    tokio::time::sleep(RECONNECT_PAUSE).await;
+                }
+                Attempt::Failed(error) => return Ok(judge(error)),
+            }
+        }
+        Ok(Step::Failed(
+            DbError::Lost(format!("lost {RECONNECTS_MAX} times in a row")).into(),
+        ))
+    }
+
+    /// Takes committed records into the run as it is known here.
+    pub(crate) fn advance(
+        &self,
+        live: &mut Live,
+        phase: &Phase,
+        records: Vec<Vec<u8>>,
+        output: Value,
+    ) -> Result<(), Error> {
+        self.take_records(live, records)?;
+        add_output(&mut live.context, &phase.name, output.clone());
+        live.story.outputs.insert(phase.name.to_string(), output);
+        live.row.attempts = 0;
+        live.row.claims = 0;
+        let next = live
+            .definition()
+            .next_phase(&live.story.done())
+            .map(|p| p.name.to_string());
+        live.row.phase = if live.story.state == State::Running {
+            next
+        } else {
+            None
+        };
+        Ok(())
+    }
+
+    pub(crate) fn take_records(&self, live: &mut Live, records: Vec<Vec<u8>>) -> Result<(), Error> {
+        for bytes in records {
+            let seq = live.row.seq + 1;
+            let record = Record::decode(&bytes).map_err(|source| crate::log::LogError::Record {
+                seq,
+                run: live.row.id,
+                source,
+            })?;
+            let hash = leaf_hash(&bytes);
+            live.story.take(live.row.id, seq, record, hash)?;
+            live.row.seq = seq;
+            live.row.head = hash;
+        }
+        live.row.state = live.story.state;
+        live.row.basis = live.story.basis;
+        Ok(())
+    }
+
+    async fn fate_soon(
+        &self,
+        run: Uuid,
+        seq: i64,
+        head: redress_ledger::Hash,
+    ) -> Result<Fate, Error> {
+        let mut last = None;
+        for _ in 0..RECONNECTS_MAX {
+            match self.fate(run, seq, head).await {
+                Err(Error::Db(error)) if error.class() == redress_ledger::Class::Retry => {
+                    last = Some(error);
+                    tokio::time::sleep(RECONNECT_PAUSE).await;
+                }
+                other => return other,
+            }
+        }
+        Err(Error::Unknown(
+            last.unwrap_or_else(|| DbError::Lost("no answer".to_owned())),
+        ))
+    }
+
+    /// A session, waiting a little for a server that restarts.
+    pub(crate) async fn session_soon(&self) -> Result<Loan, Error> {
+        let mut last = None;
+        for _ in 0..RECONNECTS_MAX {
+            match self.session().await {
+                Ok(session) => return Ok(session),
+                Err(error) => last = Some(error),
+            }
+            tokio::time::sleep(RECONNECT_PAUSE).await;
+        }
+        Err(last
+            .unwrap_or_else(|| DbError::Unreachable("no answer".to_owned()))
+            .into())
+    }
+
+    /// Gives a run back because something wide is in the way; not counted as a try.
+    pub(crate) async fn give_back(&self, live: &Live, worker: Uuid) -> Result<(), Error> {
+        let session = self.session().await?;
+        let give = self.prepare(&session, sql::GIVE_BACK).await?;
+        session
+            .query_one(
+                &give,
+                &[&live.row.id, &live.row.epoch, &worker, &HELD_PAUSE_MS],
+            )
+            .await
+            .map_err(DbError::from)?;
+        Ok(())
+    }
+
+    /// Renews a worker's lease.
+    pub(crate) async fn beat(&self, worker: Uuid) -> Result<(), Error> {
+        let session = self.session().await?;
+        let beat = self.prepare(&session, sql::BEAT).await?;
+        let lease_ms = i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX);
+        session
+            .query_one(&beat, &[&worker, &self.actor, &lease_ms])
+            .await
+            .map_err(DbError::from)?;
+        crash::point("claim.beat");
+        Ok(())
+    }
+
+    /// Renews a worker's lease three times in its length, for ever.
+    pub(crate) async fn keep_beating(&self, worker: Uuid) {
+        loop {
+            tokio::time::sleep(self.lease / 3).await;
+            if let Err(error) = self.beat(worker).await {
+                tracing::warn!(%error, "heartbeat");
+            }
+        }
+    }
+
+    /// Gives back everything a worker holds.
+    pub(crate) async fn leave(&self, worker: Uuid) -> Result<(), Error> {
+        let session = self.session().await?;
+        let leave = self.prepare(&session, sql::LEAVE).await?;
+        session
+            .query_one(&leave, &[&worker])
+            .await
+            .map_err(DbError::from)?;
+        Ok(())
+    }
+}
+
+enum Step {
+    Committed(Vec<Vec<u8>>, Value),
+    Failed(Error),
+    Left(Left),
+}
+
+/// Refusals of the entry say something about the claim or the gate, not about the phase.
+fn judge(error: Error) -> Step {
+    match error.sqlstate() {
+        Some("RDG02" | "RDG03" | "RDG04" | "RDG05") => Step::Left(Left::Held),
+        Some("RDR02" | "RDR03" | "RDR04") => Step::Left(Left::Fenced),
+        _ => Step::Failed(error),
+    }
+}
+
+pub(crate) fn is_fenced(error: &Error) -> bool {
+    matches!(error.sqlstate(), Some("RDR02" | "RDR03" | "RDR04"))
+}

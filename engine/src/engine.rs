@@ -1,0 +1,516 @@
+//! The engine: what an orchestrator builds once and shares, with the definitions and adapters that it can execute.
+//!
+//! **Invariant:** an engine exists only for a schema of exactly its version, on the server it was installed on.
+//!
+//! **Not here:** what is done with it: `start`, `phase`, `drive`, `compensate`, `hold`, `worker`, `view`, `check`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use deadpool::managed::{Object, PoolError};
+use redress_ledger::Hash;
+use redress_ledger::trust::Trust;
+use redress_sql::{self as sql, SchemaName, Sql};
+use tokio::sync::OnceCell;
+
+use crate::adapter::{Adapter, Coverage, Finding};
+use crate::alert::AlertSink;
+use crate::db::{DbError, Manager, Pool};
+use crate::definition::input::InputSchema;
+use crate::definition::{self, Definition, OnFailure};
+use crate::error::Error;
+use crate::files::StateDir;
+use crate::phase_tx::PhaseTx;
+use crate::schema::{self, Installation};
+
+/// How long a claim is good without a heartbeat, unless the builder says otherwise.
+pub const LEASE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// A session on loan from the pool.
+pub(crate) type Loan = Object<Manager>;
+
+/// The engine; cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub pool: Pool,
+    pub sql: Sql,
+    pub installation: Installation,
+    pub adapters: BTreeMap<String, Arc<dyn Adapter>>,
+    pub trust: Option<Trust>,
+    pub state_dir: Option<StateDir>,
+    pub actor: String,
+    pub lease: Duration,
+    pub alerts: Vec<Arc<dyn AlertSink>>,
+    loaded: RwLock<HashMap<Hash, Arc<Loaded>>>,
+}
+
+/// A definition as this process holds it.
+pub(crate) struct Loaded {
+    pub definition: Definition,
+    pub digest: Hash,
+    pub input: InputSchema,
+    /// How each phase's writes are covered; looked up once per process.
+    coverage: Vec<OnceCell<Coverage>>,
+}
+
+/// Builds an [`Engine`].
+pub struct Builder {
+    pool: Pool,
+    schema: SchemaName,
+    adapters: BTreeMap<String, Arc<dyn Adapter>>,
+    definitions: Vec<Definition>,
+    trust: Option<Trust>,
+    state_dir: Option<StateDir>,
+    actor: Option<String>,
+    lease: Duration,
+    alerts: Vec<Arc<dyn AlertSink>>,
+}
+
+impl Builder {
+    /// Adds an adapter; the last one of a name counts.
+    #[must_use]
+    pub fn adapter(mut self, adapter: Arc<dyn Adapter>) -> Self {
+        self.adapters.insert(adapter.name().to_owned(), adapter);
+        self
+    }
+
+    /// Adds several adapters.
+    #[must_use]
+    pub fn adapters(self, adapters: impl IntoIterator<Item = Arc<dyn Adapter>>) -> Self {
+        adapters.into_iter().fold(self, Self::adapter)
+    }
+
+    /// Registers a definition when the engine is built.
+    ///
+    /// # Errors
+    /// [`Error::Definition`] with every finding that needs no database.
+    pub fn register(mut self, definition: Definition) -> Result<Self, Error> {
+        refuse(
+            definition::validate(&definition, None)
+                .into_iter()
+                .map(Into::into)
+                .collect(),
+        )?;
+        self.definitions.push(definition);
+        Ok(self)
+    }
+
+    /// Sets the trust roots, read from a local file: without them nothing that needs a signature is done.
+    #[must_use]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = Some(trust);
+        self
+    }
+
+    /// Sets the folder for snapshots, hold files and artefacts.
+    #[must_use]
+    pub fn state_dir(mut self, root: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(StateDir::new(root));
+        self
+    }
+
+    /// Names who acts; stands in every record. Default: user, host and process.
+    #[must_use]
+    pub fn actor(mut self, actor: impl Into<String>) -> Self {
+        self.actor = Some(actor.into());
+        self
+    }
+
+    /// Sets the schema of the installation; `redress` by default.
+    #[must_use]
+    pub fn schema(mut self, schema: SchemaName) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// Sets how long a claim is good without a heartbeat.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Adds a sink that hears of every unrecovered failure.
+    #[must_use]
+    pub fn alert(mut self, sink: Arc<dyn AlertSink>) -> Self {
+        self.alerts.push(sink);
+        self
+    }
+
+    /// Connects, inspects the schema and registers the definitions.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] when the schema is missing, older, newer or of another server; [`Error::Definition`].
+    pub async fn build(self) -> Result<Engine, Error> {
+        let sql = Sql::for_schema(self.schema);
+        let session = self.pool.get().await.map_err(pool_error)?;
+        let installation = schema::inspect(&session, &sql).await?;
+        drop(session);
+        self.pool
+            .manager()
+            .expect_server(&installation.system_identifier);
+        let inner = Inner {
+            pool: self.pool,
+            sql,
+            installation,
+            adapters: self.adapters,
+            trust: self.trust,
+            state_dir: self.state_dir,
+            actor: self.actor.unwrap_or_else(default_actor),
+            lease: self.lease,
+            alerts: self.alerts,
+            loaded: RwLock::default(),
+        };
+        let engine = Engine {
+            inner: Arc::new(inner),
+        };
+        for definition in &self.definitions {
+            engine.register(definition).await?;
+        }
+        Ok(engine)
+    }
+}
+
+fn default_actor() -> String {
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let user = std::env::var("USER")
+        .or_else(|_| std::env::var("LOGNAME"))
+        .unwrap_or_else(|_| "uid".to_owned());
+    format!("os:{user}@{host}/{}", std::process::id())
+}
+
+pub(crate) fn pool_error(error: PoolError<DbError>) -> DbError {
+    match error {
+        PoolError::Backend(error) => error,
+        other => DbError::Unreachable(other.to_string()),
+    }
+}
+
+fn refuse(findings: Vec<Finding>) -> Result<(), Error> {
+    if findings.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Definition(findings))
+    }
+}
+
+impl Engine {
+    /// Begins an engine on a pool.
+    pub fn builder(pool: Pool) -> Builder {
+        Builder {
+            pool,
+            schema: SchemaName::default(),
+            adapters: BTreeMap::new(),
+            definitions: Vec::new(),
+            trust: None,
+            state_dir: None,
+            actor: None,
+            lease: LEASE_DEFAULT,
+            alerts: Vec::new(),
+        }
+    }
+
+    /// What the schema says of itself.
+    pub fn installation(&self) -> &Installation {
+        &self.inner.installation
+    }
+
+    /// Everything that is wrong with a definition, judged without and with the database; nothing is written.
+    ///
+    /// # Errors
+    /// [`Error::Db`] when the database cannot be asked.
+    pub async fn check_definition(&self, definition: &Definition) -> Result<Vec<Finding>, Error> {
+        self.inner.findings(definition).await
+    }
+
+    /// Registers a definition and returns its digest; one that stands already is left as it is.
+    ///
+    /// # Errors
+    /// [`Error::Definition`], [`Error::VersionTaken`].
+    pub async fn register(&self, definition: &Definition) -> Result<Hash, Error> {
+        let inner = &self.inner;
+        refuse(inner.findings(definition).await?)?;
+        let canonical = definition
+            .canonical()
+            .map_err(|problem| Error::Input(problem.to_string()))?;
+        let digest = Hash::of(&canonical);
+        let session = inner.session().await?;
+        let version = i32::try_from(definition.version).map_err(|e| Error::Input(e.to_string()))?;
+        let put = session
+            .query_one(
+                inner.sql.text(sql::PUT_DEFINITION),
+                &[
+                    &digest.as_bytes().as_slice(),
+                    &definition.saga.as_str(),
+                    &version,
+                    &canonical,
+                    &inner.actor,
+                ],
+            )
+            .await;
+        match put.map_err(DbError::from) {
+            Ok(_) => {
+                inner.load(digest).await?;
+                Ok(digest)
+            }
+            Err(error) if error.constraint() == Some("definition_version_is_used_once") => {
+                Err(Error::VersionTaken {
+                    saga: definition.saga.to_string(),
+                    version: definition.version,
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Inner {
+    /// A clean session on the right server.
+    pub async fn session(&self) -> Result<Loan, DbError> {
+        self.pool.get().await.map_err(pool_error)
+    }
+
+    pub fn adapter(&self, name: &str) -> Result<&Arc<dyn Adapter>, Error> {
+        self.adapters
+            .get(name)
+            .ok_or_else(|| Error::UnknownAdapter(name.to_owned()))
+    }
+
+    /// A definition by digest, from memory or from the database.
+    pub async fn load(&self, digest: Hash) -> Result<Arc<Loaded>, Error> {
+        if let Some(loaded) = self
+            .loaded
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&digest)
+        {
+            return Ok(Arc::clone(loaded));
+        }
+        let session = self.session().await?;
+        let row = session
+            .query_opt(
+                self.sql.text(sql::DEFINITION_BY_DIGEST),
+                &[&digest.as_bytes().as_slice()],
+            )
+            .await
+            .map_err(DbError::from)?
+            .ok_or_else(|| Error::UnknownSaga(digest.to_string()))?;
+        let canonical: Vec<u8> = row.try_get(2).map_err(DbError::from)?;
+        let definition = Definition::from_canonical(&canonical)
+            .map_err(|problem| Error::Inconsistent(problem.to_string()))?;
+        let input = InputSchema::compile(&definition.input)
+            .map_err(|problem| Error::Inconsistent(problem.to_string()))?;
+        let coverage = definition.phases.iter().map(|_| OnceCell::new()).collect();
+        let loaded = Arc::new(Loaded {
+            definition,
+            digest,
+            input,
+            coverage,
+        });
+        self.loaded
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(digest, Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    /// The newest version of a saga, or the one named.
+    pub async fn load_by_name(
+        &self,
+        saga: &str,
+        version: Option<i32>,
+    ) -> Result<Arc<Loaded>, Error> {
+        let session = self.session().await?;
+        let row = session
+            .query_opt(self.sql.text(sql::DEFINITION_BY_NAME), &[&saga, &version])
+            .await
+            .map_err(DbError::from)?
+            .ok_or_else(|| Error::UnknownSaga(saga.to_owned()))?;
+        let digest = crate::tx::hash_at(&row, 0)?;
+        drop(session);
+        self.load(digest).await
+    }
+
+    /// Digests of the definitions whose every adapter is registered here.
+    pub async fn executable(&self) -> Result<Vec<Hash>, Error> {
+        let session = self.session().await?;
+        let rows = session
+            .query(self.sql.text(sql::LIST_DEFINITIONS), &[])
+            .await
+            .map_err(DbError::from)?;
+        drop(session);
+        let mut digests = Vec::new();
+        for row in &rows {
+            let digest = crate::tx::hash_at(row, 2)?;
+            let loaded = self.load(digest).await?;
+            if loaded
+                .definition
+                .phases
+                .iter()
+                .all(|phase| self.adapters.contains_key(phase.adapter.as_str()))
+            {
+                digests.push(digest);
+            }
+        }
+        Ok(digests)
+    }
+
+    async fn findings(&self, definition: &Definition) -> Result<Vec<Finding>, Error> {
+        let known: BTreeSet<String> = self.adapters.keys().cloned().collect();
+        let mut findings: Vec<Finding> = definition::validate(definition, Some(&known))
+            .into_iter()
+            .map(Into::into)
+            .collect();
+        for (index, phase) in definition.phases.iter().enumerate() {
+            if matches!(phase.on_failure, OnFailure::RewindTo { .. }) {
+                findings.push(Finding {
+                    path: format!("/phases/{index}/on_failure"),
+                    code: "RD0193",
+                    message: "rewind_to cannot be executed by this version of the engine"
+                        .to_owned(),
+                });
+            }
+            if !phase.approvals.is_empty() {
+                findings.push(Finding {
+                    path: format!("/phases/{index}/approvals"),
+                    code: "RD0193",
+                    message:
+                        "approvals before a phase cannot be collected by this version of the engine"
+                            .to_owned(),
+                });
+            }
+            if let Some(adapter) = self.adapters.get(phase.adapter.as_str()) {
+                let below = adapter.check(phase);
+                findings.extend(below.into_iter().map(|finding| under_with(index, finding)));
+            }
+        }
+        // The database is asked only about what can be asked: statements of a sound definition.
+        if findings.is_empty() {
+            findings = self.survey(definition).await?;
+        }
+        Ok(findings)
+    }
+
+    async fn survey(&self, definition: &Definition) -> Result<Vec<Finding>, Error> {
+        let mut findings = Vec::new();
+        for (index, phase) in definition.phases.iter().enumerate() {
+            let survey = self.survey_phase(phase).await?;
+            findings.extend(
+                survey
+                    .findings
+                    .into_iter()
+                    .map(|finding| under_with(index, finding)),
+            );
+        }
+        for (index, query) in definition.snapshot.iter().enumerate() {
+            let session = self.session().await?;
+            session
+                .batch_execute("begin read only")
+                .await
+                .map_err(DbError::from)?;
+            let prepared = PhaseTx::new(&session).prepare(&query.sql).await;
+            self.rollback(&session).await;
+            let path = format!("/snapshot/{index}/sql");
+            match prepared {
+                Err(error) if session.is_closed() => return Err(Error::Adapter(error.into())),
+                Err(error) => findings.push(Finding {
+                    path,
+                    code: "RD0194",
+                    message: error.to_string(),
+                }),
+                Ok(statement) => {
+                    if statement.params().len() != query.params.len() {
+                        let message = format!(
+                            "the statement has {} parameters, {} are given",
+                            statement.params().len(),
+                            query.params.len()
+                        );
+                        findings.push(Finding {
+                            path: path.clone(),
+                            code: "RD0194",
+                            message,
+                        });
+                    }
+                    for column in statement.columns() {
+                        if !crate::db::column_is_kept(column.type_()) {
+                            let message = format!(
+                                "column {} has type {}: cast it to text",
+                                column.name(),
+                                column.type_().name()
+                            );
+                            findings.push(Finding {
+                                path: path.clone(),
+                                code: "RD0194",
+                                message,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        Ok(findings)
+    }
+
+    async fn survey_phase(
+        &self,
+        phase: &definition::Phase,
+    ) -> Result<crate::adapter::Survey, Error> {
+        let adapter = self.adapter(phase.adapter.as_str())?;
+        let session = self.session().await?;
+        session
+            .batch_execute("begin")
+            .await
+            .map_err(DbError::from)?;
+        if let Some(role) = &phase.role {
+            let set = session.query(self.sql.text(sql::SET_ROLE), &[role]).await;
+            if let Err(error) = set {
+                self.rollback(&session).await;
+                return Ok(crate::adapter::Survey {
+                    findings: vec![Finding {
+                        path: "/role".to_owned(),
+                        code: "RD0195",
+                        message: format!("role {role}: {}", DbError::from(error)),
+                    }],
+                    coverage: Coverage::Locks,
+                });
+            }
+        }
+        let tx = PhaseTx::new(&session);
+        let survey = adapter.survey(&tx, phase).await;
+        self.rollback(&session).await;
+        Ok(survey?)
+    }
+
+    /// How a phase's writes are covered, surveyed once per process.
+    pub async fn coverage(&self, loaded: &Loaded, index: usize) -> Result<Coverage, Error> {
+        let Some(cell) = loaded.coverage.get(index) else {
+            return Ok(Coverage::Locks);
+        };
+        let survey = || async {
+            let survey = self.survey_phase(&loaded.definition.phases[index]).await?;
+            Ok::<_, Error>(if survey.findings.is_empty() {
+                survey.coverage
+            } else {
+                Coverage::Locks
+            })
+        };
+        cell.get_or_try_init(survey).await.cloned()
+    }
+}
+
+fn under_with(index: usize, finding: Finding) -> Finding {
+    let path = match finding.path.as_str() {
+        "/role" => format!("/phases/{index}/role"),
+        path => format!("/phases/{index}/with{path}"),
+    };
+    Finding { path, ..finding }
+}

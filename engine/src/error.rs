@@ -1,0 +1,308 @@
+//! Every error of the engine in one place, with what must be done about it.
+//!
+//! **Invariant:** `class()` and `code()` are exhaustive; a new error without a decision does not compile.
+
+use redress_ledger::Class;
+use redress_ledger::decision::DecisionError;
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::adapter::{AdapterError, Finding};
+use crate::db::DbError;
+use crate::definition;
+use crate::files::FileError;
+use crate::log::LogError;
+use crate::plan::PlanError;
+use crate::schema::SchemaError;
+
+/// What the engine could not do.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The definition is not one that may be registered; every finding with its path.
+    #[error("the definition is refused: {}", findings_text(.0))]
+    Definition(Vec<Finding>),
+    /// The same name and version stands with another digest.
+    #[error("saga {saga} version {version} is registered with another digest: raise the version")]
+    VersionTaken {
+        /// The saga.
+        saga: String,
+        /// The version.
+        version: u32,
+    },
+    /// No such saga.
+    #[error("unknown saga {0}: `redress saga list` shows what is registered")]
+    UnknownSaga(String),
+    /// No such run.
+    #[error("unknown run {0}: `redress runs` lists them")]
+    UnknownRun(String),
+    /// No such plan.
+    #[error("unknown plan {0}: `redress plan RUN` makes one")]
+    UnknownPlan(String),
+    /// No such hold.
+    #[error("unknown or released hold {0}: `redress holds` lists those in force")]
+    UnknownHold(String),
+    /// The input does not fit the saga's schema.
+    #[error("the input does not fit the saga: {0}")]
+    Input(String),
+    /// The key was used with another input.
+    #[error("key {key} was used with another input, by run {run}")]
+    Conflict {
+        /// The key.
+        key: String,
+        /// The run that has it.
+        run: Uuid,
+    },
+    /// Another run is active on the subject.
+    #[error("another run is active on subject {0}: finish, compensate or resolve it first")]
+    SubjectBusy(String),
+    /// A snapshot query did not give what it must before a run.
+    #[error("snapshot `{name}` is {found}, expected {expected}: nothing was started")]
+    Expectation {
+        /// The query's name.
+        name: String,
+        /// What it gave.
+        found: String,
+        /// What it must give.
+        expected: String,
+    },
+    /// A phase wrote what it did not declare.
+    #[error("phase {phase} wrote {relations} without declaring it in `writes`: rolled back")]
+    Coverage {
+        /// The phase.
+        phase: String,
+        /// The relations, comma separated.
+        relations: String,
+    },
+    /// The adapter did not end in time.
+    #[error("phase {phase} did not end within {ms} ms: rolled back")]
+    Timeout {
+        /// The phase.
+        phase: String,
+        /// The limit.
+        ms: u64,
+    },
+    /// The adapter panicked.
+    #[error("phase {phase} panicked: {message}; rolled back")]
+    Panic {
+        /// The phase.
+        phase: String,
+        /// What it said.
+        message: String,
+    },
+    /// The worker has no adapter of this name.
+    #[error("no adapter named {0} here: run it where one is registered")]
+    UnknownAdapter(String),
+    /// A compensation is asked for where none is possible.
+    #[error("run {run} is {state}: {needed}")]
+    WrongState {
+        /// The run.
+        run: Uuid,
+        /// Its state.
+        state: String,
+        /// What would be needed.
+        needed: &'static str,
+    },
+    /// The run has moved on since the plan was made.
+    #[error("the plan is stale, the run has moved on since it was made: plan again, run {0}")]
+    StalePlan(Uuid),
+    /// The plan contains an action that is refused.
+    #[error("the plan cannot run: phase {phase} is refused, {why}")]
+    PlanRefused {
+        /// The phase.
+        phase: String,
+        /// Why.
+        why: String,
+    },
+    /// A guard said no before anything was done.
+    #[error(
+        "phase {phase} may not be compensated this way: {why}; nothing was changed, plan another action or ask the sovereign"
+    )]
+    GuardRefused {
+        /// The phase.
+        phase: String,
+        /// Why.
+        why: String,
+    },
+    /// A baseline value is not what it was before the run.
+    #[error("baseline `{name}` was {before} before the run and is {now}: rolled back")]
+    Baseline {
+        /// The query's name.
+        name: String,
+        /// Before the run.
+        before: String,
+        /// Inside the compensation.
+        now: String,
+    },
+    /// The compensation could not finish.
+    #[error(
+        "the compensation failed and was rolled back: {why}; the run is stuck, still standing: {standing}; run {run}"
+    )]
+    Stuck {
+        /// The run.
+        run: Uuid,
+        /// Why.
+        why: String,
+        /// Phases that still stand.
+        standing: String,
+    },
+    /// Signatures are missing.
+    #[error("approvals are missing: {0}")]
+    ApprovalsMissing(String),
+    /// A decision or its signature is not acceptable.
+    #[error(transparent)]
+    Decision(#[from] DecisionError),
+    /// The decision was used before.
+    #[error("the decision was used before: sign a new one, decision {0}")]
+    Replayed(Uuid),
+    /// A decision is needed and no trust roots are configured.
+    #[error("no trust roots are configured: give --trust FILE or REDRESS_TRUST")]
+    NoTrust,
+    /// Hold, kill or freeze is in the way.
+    #[error("{0}")]
+    Held(String),
+    /// The kill switch is published, but an earlier entrant has not ended.
+    #[error(
+        "the switch is published, nobody new gets in; not drained, these may still commit: {0}"
+    )]
+    NotDrained(String),
+    /// An adapter said no.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// The schema is not ours.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// The log cannot be trusted.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A stored plan that cannot be read.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A file of the state folder.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The database's own answer.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// A commit of an operator's act whose outcome is not known.
+    #[error("whether this was done is not known, ask again before you repeat it: {0}")]
+    Unknown(DbError),
+    /// The engine found something that its own rules exclude.
+    #[error("inconsistent: {0}")]
+    Inconsistent(String),
+}
+
+impl Error {
+    /// What must be done.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Definition(_)
+            | Self::VersionTaken { .. }
+            | Self::UnknownSaga(_)
+            | Self::UnknownRun(_)
+            | Self::UnknownPlan(_)
+            | Self::UnknownHold(_)
+            | Self::Input(_)
+            | Self::Conflict { .. }
+            | Self::SubjectBusy(_)
+            | Self::Expectation { .. }
+            | Self::WrongState { .. }
+            | Self::StalePlan(_)
+            | Self::PlanRefused { .. }
+            | Self::GuardRefused { .. }
+            | Self::ApprovalsMissing(_)
+            | Self::Replayed(_)
+            | Self::NoTrust
+            | Self::Decision(_) => Class::Refused,
+            Self::Baseline { .. } => Class::Business,
+            Self::Timeout { .. } => Class::Retry,
+            Self::Panic { .. } | Self::Coverage { .. } => Class::Business,
+            Self::UnknownAdapter(_)
+            | Self::Stuck { .. }
+            | Self::Held(_)
+            | Self::NotDrained(_)
+            | Self::Inconsistent(_) => Class::Hold,
+            Self::Adapter(error) => error.class(),
+            Self::Schema(error) => error.class(),
+            Self::Log(error) => error.class(),
+            Self::Plan(error) => error.class(),
+            Self::File(error) => error.class(),
+            Self::Db(error) => error.class(),
+            Self::Unknown(_) => Class::InDoubt,
+        }
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Definition(findings) => findings.first().map_or("RD0101", |finding| finding.code),
+            Self::VersionTaken { .. } => "RD0190",
+            Self::UnknownSaga(_) => "RD0191",
+            Self::Input(_) => "RD0192",
+            Self::UnknownRun(_) => "RD0206",
+            Self::Conflict { .. } => "RD0211",
+            Self::SubjectBusy(_) => "RD0212",
+            Self::Expectation { .. } => "RD0213",
+            Self::Held(_) => "RD0204",
+            Self::NotDrained(_) => "RD0214",
+            Self::UnknownHold(_) => "RD0215",
+            Self::UnknownAdapter(_) => "RD0304",
+            Self::Coverage { .. } => "RD0302",
+            Self::Timeout { .. } => "RD0305",
+            Self::Panic { .. } => "RD0316",
+            Self::StalePlan(_) => "RD0420",
+            Self::GuardRefused { .. } => "RD0421",
+            Self::Baseline { .. } => "RD0422",
+            Self::PlanRefused { .. } => "RD0423",
+            Self::Stuck { .. } => "RD0424",
+            Self::WrongState { .. } => "RD0425",
+            Self::UnknownPlan(_) => "RD0426",
+            Self::ApprovalsMissing(_) => "RD0501",
+            Self::NoTrust => "RD0502",
+            Self::Replayed(_) => "RD0503",
+            Self::Decision(error) => error.code(),
+            Self::Adapter(error) => error.code(),
+            Self::Schema(error) => error.code(),
+            Self::Log(error) => error.code(),
+            Self::Plan(error) => error.code(),
+            Self::File(error) => error.code(),
+            Self::Db(error) => error.code(),
+            Self::Unknown(_) => "RD0809",
+            Self::Inconsistent(_) => "RD0672",
+        }
+    }
+
+    /// The SQLSTATE, when the server answered.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Db(error) | Self::Unknown(error) => error.sqlstate(),
+            Self::Adapter(error) => error.sqlstate(),
+            Self::Schema(SchemaError::Db(error)) => error.sqlstate(),
+            _ => None,
+        }
+    }
+}
+
+impl From<definition::Finding> for Finding {
+    fn from(finding: definition::Finding) -> Self {
+        Self {
+            path: finding.path,
+            code: finding.problem.code(),
+            message: finding.problem.to_string(),
+        }
+    }
+}
+
+fn findings_text(findings: &[Finding]) -> String {
+    let lines: Vec<String> = findings
+        .iter()
+        .map(|f| format!("{}: {} [{}]", f.path, f.message, f.code))
+        .collect();
+    lines.join("; ")
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Db(error.into())
+    }
+}

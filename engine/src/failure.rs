@@ -1,0 +1,517 @@
+//! What happens when a phase fails: another attempt, the definition's way, or a hold, each in one transaction.
+//!
+//! **Invariant:** failure record, state, plan, hold and switch commit together. Files, snapshots and alerts follow and
+//! are repeated by nobody's memory but the log's.
+//!
+//! **What can go wrong:** death before the failure is recorded: the run is claimed again and the phase tried again;
+//! claims are counted in the database, so a phase that kills its worker ends as poison. Death after it: the post
+//! snapshot and the hold file are missing; the hold itself is in force.
+
+use redress_ledger::decision::Basis;
+use redress_ledger::state::Event;
+use redress_ledger::{Class, Hash, Kind};
+use redress_sql as sql;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::crash;
+use crate::db::{DbError, Session};
+use crate::definition::{HoldScope, OnFailure, Phase};
+use crate::engine::Inner;
+use crate::error::Error;
+use crate::files::HoldFile;
+use crate::log::Pages;
+use crate::name::Name;
+use crate::plan::{self, Cause, CauseKind, History, Plan, Policy};
+use crate::run::Live;
+use crate::tx::{Entered, Moved};
+
+/// What was decided about a failure.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Try again after this many milliseconds.
+    Again(u64),
+    /// It was allowed to fail: the next phase runs.
+    PassedOver,
+    /// The plan runs by itself.
+    Compensating,
+    /// A person must act.
+    Held,
+}
+
+/// Why a run stops.
+#[derive(Clone, Debug)]
+pub(crate) struct Cutoff {
+    pub code: String,
+    pub message: String,
+    pub class: Class,
+    pub sqlstate: Option<String>,
+}
+
+impl Cutoff {
+    pub fn of(error: &Error) -> Self {
+        Self {
+            code: error.code().to_owned(),
+            message: clipped(&error.to_string()),
+            class: error.class(),
+            sqlstate: error.sqlstate().map(str::to_owned),
+        }
+    }
+}
+
+/// Error texts come from anywhere; a record holds this much of one, and never a NUL.
+fn clipped(text: &str) -> String {
+    const TEXT_CHARS_MAX: usize = 2_000;
+    text.chars()
+        .filter(|c| *c != '\0')
+        .take(TEXT_CHARS_MAX)
+        .collect()
+}
+
+impl Inner {
+    /// Records a failed attempt and decides what follows.
+    pub(crate) async fn fail(
+        &self,
+        session: &Session,
+        live: &Live,
+        phase: &Phase,
+        cutoff: &Cutoff,
+    ) -> Result<Outcome, Error> {
+        let attempt = live.row.attempts + 1;
+        let tries = i32::try_from(phase.retry.attempts).unwrap_or(i32::MAX);
+        if cutoff.class == Class::Retry && attempt < tries {
+            let wait_ms = backoff(phase, attempt);
+            self.record_attempt(session, live, phase, cutoff, attempt, wait_ms)
+                .await?;
+            return Ok(Outcome::Again(wait_ms));
+        }
+        let entered = self
+            .enter_run(session, live.row.id, Some(live.row.epoch), false)
+            .await?;
+        let result = self
+            .fail_for_good(session, live, phase, cutoff, attempt, &entered)
+            .await;
+        if result.is_err() {
+            self.rollback(session).await;
+        }
+        result
+    }
+
+    async fn record_attempt(
+        &self,
+        session: &Session,
+        live: &Live,
+        phase: &Phase,
+        cutoff: &Cutoff,
+        attempt: i32,
+        wait_ms: u64,
+    ) -> Result<(), Error> {
+        let entered = self
+            .enter_run(session, live.row.id, Some(live.row.epoch), false)
+            .await?;
+        let mut pages = Pages::after(
+            self.common(live, &entered),
+            entered.seq,
+            entered.head,
+            entered.state,
+        );
+        let body = failure_body(phase, cutoff, attempt, false);
+        pages.push_event(Kind::PhaseFailed, &Event::AttemptFailed, None, body)?;
+        let moved = Moved {
+            attempts: Some(attempt),
+            wait_ms: Some(i64::try_from(wait_ms).unwrap_or(i64::MAX)),
+            error: Some((&cutoff.code, &cutoff.message)),
+            ..Moved::nothing(Some(phase.name.as_str()))
+        };
+        self.settle(session, &entered, &pages, &moved).await
+    }
+
+    async fn fail_for_good(
+        &self,
+        session: &Session,
+        live: &Live,
+        phase: &Phase,
+        cutoff: &Cutoff,
+        attempt: i32,
+        entered: &Entered,
+    ) -> Result<Outcome, Error> {
+        let mut pages = Pages::after(
+            self.common(live, entered),
+            entered.seq,
+            entered.head,
+            entered.state,
+        );
+        let mut body = failure_body(phase, cutoff, attempt, true);
+        let error = Some((cutoff.code.as_str(), cutoff.message.as_str()));
+        if phase.on_failure == OnFailure::Continue && !needs_a_person(cutoff.class) {
+            body["continue"] = Value::Bool(true);
+            pages.push_event(Kind::PhaseFailed, &Event::AttemptFailed, None, body)?;
+            let mut done = live.story.done();
+            done.insert(phase.name.clone());
+            let next = live.definition().next_phase(&done).map(|p| p.name.clone());
+            if next.is_none() {
+                crate::phase::seal(&mut pages, Some(&Event::RunCompleted), "completed")?;
+            }
+            let moved = Moved {
+                attempts: Some(0),
+                keep_claims: false,
+                error,
+                ..Moved::nothing(next.as_ref().map(Name::as_str))
+            };
+            self.settle(session, entered, &pages, &moved).await?;
+            return Ok(Outcome::PassedOver);
+        }
+        let basis = pages.push_event(Kind::PhaseFailed, &Event::PhaseFailed, None, body)?;
+        let basis = Basis {
+            seq: pages.seq,
+            hash: basis,
+        };
+        let kind = CauseKind::Failure {
+            phase: phase.name.clone(),
+            code: cutoff.code.clone(),
+            message: cutoff.message.clone(),
+        };
+        let cause = Cause {
+            kind,
+            reason: cutoff.message.clone(),
+            requester: self.actor.clone(),
+        };
+        let plan = self.plan_for(
+            live,
+            basis,
+            &cause,
+            &Policy {
+                artefact_adapters: self.artefact_adapters(),
+                ..Policy::default()
+            },
+            Some(&phase.name),
+        );
+        let digest = self.push_plan(session, &mut pages, &plan).await?;
+        let automatic = plan.automatic && !plan.refused && !needs_a_person(cutoff.class);
+        let moved = Moved {
+            attempts: Some(0),
+            wait_ms: Some(0),
+            keep_claims: false,
+            failed_phase: Some(phase.name.as_str()),
+            error,
+            plan: Some(digest),
+            ..Moved::nothing(None)
+        };
+        if automatic {
+            pages.push_event(
+                Kind::PlanStarted,
+                &Event::PlanStarted,
+                None,
+                json!({"plan": digest.to_string(), "automatic": true}),
+            )?;
+            crash::point("plan.before_commit");
+            self.settle(session, entered, &pages, &moved).await?;
+            return Ok(Outcome::Compensating);
+        }
+        let reason = format!("phase {} failed: {}", phase.name, cutoff.message);
+        let hold = self
+            .push_hold(
+                session,
+                live,
+                &mut pages,
+                &reason,
+                &cutoff.code,
+                &entered.at,
+            )
+            .await?;
+        self.publish_for_failure(session, live, &reason, cutoff.class)
+            .await?;
+        crash::point("plan.before_commit");
+        self.settle(session, entered, &pages, &moved).await?;
+        self.aftermath(live, &hold).await;
+        Ok(Outcome::Held)
+    }
+
+    /// Plans from a run's story, as of a basis.
+    pub(crate) fn plan_for(
+        &self,
+        live: &Live,
+        basis: Basis,
+        cause: &Cause,
+        policy: &Policy,
+        failed: Option<&Name>,
+    ) -> Plan {
+        let committed = live
+            .story
+            .committed
+            .iter()
+            .map(|c| plan::Committed {
+                phase: c.phase.clone(),
+                seq: c.seq,
+                hash: c.hash,
+                has_undo: !c.undo.is_null(),
+                touched: c.touched.clone(),
+            })
+            .collect();
+        let history = History {
+            run: live.row.id,
+            basis,
+            state: live.story.state,
+            committed,
+            compensated: live.story.compensated.clone(),
+            failed: failed.or(live.story.failed.as_ref()).cloned(),
+            rewinds: Default::default(),
+        };
+        plan::plan(live.definition(), &history, cause, policy)
+    }
+
+    /// Stores a plan and adds its record, inside the open transaction.
+    pub(crate) async fn push_plan(
+        &self,
+        session: &Session,
+        pages: &mut Pages<'_>,
+        plan: &Plan,
+    ) -> Result<Hash, Error> {
+        let canonical = plan.canonical()?;
+        let digest = Hash::of(&canonical);
+        let put = self.prepare(session, sql::PUT_PLAN).await?;
+        session
+            .query_one(
+                &put,
+                &[
+                    &digest.as_bytes().as_slice(),
+                    &plan.run,
+                    &plan.basis.seq,
+                    &canonical,
+                ],
+            )
+            .await
+            .map_err(DbError::from)?;
+        let actions: Vec<Value> = plan
+            .actions
+            .iter()
+            .map(|a| json!({"phase": a.phase.as_str(), "action": a.action.as_str()}))
+            .collect();
+        let body = json!({
+            "plan": digest.to_string(),
+            "basis": {"seq": plan.basis.seq, "hash": plan.basis.hash.to_string()},
+            "actions": actions,
+            "quorum": plan.quorum,
+            "automatic": plan.automatic,
+            "requester": plan.cause.requester,
+        });
+        pages.push(Kind::PlanMade, None, body)?;
+        Ok(digest)
+    }
+
+    /// Names of the adapters here that keep artefacts.
+    pub(crate) fn artefact_adapters(&self) -> std::collections::BTreeSet<String> {
+        self.adapters
+            .values()
+            .filter(|a| a.keeps_artefacts())
+            .map(|a| a.name().to_owned())
+            .collect()
+    }
+
+    /// Sets the hold that the definition wants on an unrecovered failure, inside the open transaction.
+    pub(crate) async fn push_hold(
+        &self,
+        session: &Session,
+        live: &Live,
+        pages: &mut Pages<'_>,
+        reason: &str,
+        code: &str,
+        at: &str,
+    ) -> Result<HoldFile, Error> {
+        let scope = live.definition().on_unrecovered.hold;
+        let target = match (scope, &live.row.subject) {
+            (HoldScope::All, _) => None,
+            (HoldScope::Saga, _) => Some(live.row.saga.clone()),
+            (HoldScope::Subject, Some(subject)) => Some(subject.clone()),
+            // Without a subject the narrowest hold that stops this run is the run's own.
+            (HoldScope::Subject, None) | (HoldScope::Run, _) => Some(live.row.id.to_string()),
+        };
+        let scope = match (scope, &live.row.subject) {
+            (HoldScope::Subject, None) => HoldScope::Run,
+            (scope, _) => scope,
+        };
+        let hold = HoldFile {
+            id: Uuid::now_v7(),
+            scope: scope.as_str().to_owned(),
+            target,
+            run: Some(live.row.id),
+            reason: reason.to_owned(),
+            code: code.to_owned(),
+            at: at.to_owned(),
+            by: self.actor.clone(),
+        };
+        self.put_hold(session, &hold).await?;
+        pages.push(Kind::HoldSet, None, hold_body(&hold))?;
+        Ok(hold)
+    }
+
+    pub(crate) async fn put_hold(&self, session: &Session, hold: &HoldFile) -> Result<(), Error> {
+        let put = self.prepare(session, sql::PUT_HOLD).await?;
+        session
+            .query_one(
+                &put,
+                &[
+                    &hold.id,
+                    &hold.scope,
+                    &hold.target,
+                    &hold.run,
+                    &hold.reason,
+                    &hold.code,
+                    &hold.by,
+                ],
+            )
+            .await
+            .map_err(DbError::from)?;
+        Ok(())
+    }
+
+    /// Publishes the kill switch when the definition or the error wants it; it is drained afterwards, never in here.
+    pub(crate) async fn publish_for_failure(
+        &self,
+        session: &Session,
+        live: &Live,
+        reason: &str,
+        class: Class,
+    ) -> Result<(), Error> {
+        if !live.definition().on_unrecovered.kill && class != Class::Kill {
+            return Ok(());
+        }
+        let switch_no = self.publish_switch(session, "killed", reason).await?;
+        let body = json!({"switch_no": switch_no, "state": "killed", "reason": reason, "run": live.row.id.to_string()});
+        self.append_system(session, Some(switch_no), vec![(Kind::SwitchKilled, body)])
+            .await
+    }
+
+    pub(crate) async fn publish_switch(
+        &self,
+        session: &Session,
+        state: &str,
+        reason: &str,
+    ) -> Result<i64, Error> {
+        let publish = self.prepare(session, sql::PUBLISH_SWITCH).await?;
+        let row = session
+            .query_one(&publish, &[&state, &reason, &self.actor])
+            .await
+            .map_err(DbError::from)?;
+        Ok(row.try_get(0).map_err(DbError::from)?)
+    }
+
+    /// What follows an unrecovered failure outside its transaction: hold file, post snapshot, alert.
+    pub(crate) async fn aftermath(&self, live: &Live, hold: &HoldFile) {
+        if let Some(dir) = &self.state_dir
+            && let Err(error) = dir.write_hold(hold)
+        {
+            tracing::error!(%error, "hold file; the hold in the database is in force");
+        }
+        let post = self.record_post(live).await;
+        if let Err(error) = &post {
+            tracing::error!(%error, "post snapshot");
+        }
+        let path = |which: &str| {
+            self.state_dir
+                .as_ref()
+                .map(|dir| dir.snapshot_path(live.row.id, which).display().to_string())
+        };
+        let alert = json!({
+            "id": hold.id.to_string(),
+            "run": live.row.id.to_string(),
+            "saga": live.row.saga,
+            "subject": live.row.subject,
+            "reason": hold.reason,
+            "code": hold.code,
+            "hold": {"id": hold.id.to_string(), "scope": hold.scope, "target": hold.target},
+            "at": hold.at,
+            "pre": path("pre"),
+            "post": path("post"),
+        });
+        self.alert(&alert).await;
+    }
+
+    /// Reads the post snapshot and records it, even when it could not be read.
+    pub(crate) async fn record_post(&self, live: &Live) -> Result<(), Error> {
+        if live.definition().snapshot.is_empty() {
+            return Ok(());
+        }
+        let taken = self.post_snapshot(live).await;
+        let body = match &taken {
+            Ok(values) => json!({"which": "post", "values": values}),
+            Err(error) => {
+                json!({"which": "post", "error": error.to_string(), "code": error.code()})
+            }
+        };
+        let session = self.session().await?;
+        let entered = self.enter_run(&session, live.row.id, None, false).await?;
+        let mut blobs = Vec::new();
+        let mut pages = Pages::after(
+            self.common(live, &entered),
+            entered.seq,
+            entered.head,
+            entered.state,
+        );
+        pages.push(
+            Kind::SnapshotTaken,
+            None,
+            kept_values(body.clone(), &mut blobs),
+        )?;
+        self.put_blobs(&session, live.row.id, &blobs).await?;
+        self.settle(
+            &session,
+            &entered,
+            &pages,
+            &Moved::nothing(entered.phase.as_deref()),
+        )
+        .await?;
+        if let Some(dir) = &self.state_dir {
+            let mut file = body;
+            file["run"] = json!(live.row.id.to_string());
+            file["saga"] = json!(live.row.saga);
+            dir.write_snapshot(live.row.id, "post", &file)?;
+        }
+        Ok(())
+    }
+}
+
+fn kept_values(mut body: Value, blobs: &mut Vec<crate::run::Blob>) -> Value {
+    if let Some(values) = body.get_mut("values") {
+        *values = crate::run::keep(values.take(), blobs);
+    }
+    body
+}
+
+pub(crate) fn hold_body(hold: &HoldFile) -> Value {
+    json!({
+        "hold": hold.id.to_string(),
+        "scope": hold.scope,
+        "target": hold.target,
+        "run": hold.run.map(|run| run.to_string()),
+        "reason": hold.reason,
+        "code": hold.code,
+    })
+}
+
+fn failure_body(phase: &Phase, cutoff: &Cutoff, attempt: i32, last: bool) -> Value {
+    json!({
+        "phase": phase.name.as_str(),
+        "attempt": attempt,
+        "code": cutoff.code,
+        "message": cutoff.message,
+        "sqlstate": cutoff.sqlstate,
+        "final": last,
+    })
+}
+
+fn needs_a_person(class: Class) -> bool {
+    matches!(class, Class::Hold | Class::Kill)
+}
+
+/// Doubles from `backoff` to `max`, with up to a quarter of jitter so that runs that failed together part.
+fn backoff(phase: &Phase, attempt: i32) -> u64 {
+    let doublings = u32::try_from(attempt - 1).unwrap_or(0).min(20);
+    let wait = phase
+        .retry
+        .backoff_ms
+        .saturating_mul(1 << doublings)
+        .min(phase.retry.max_ms);
+    let noise = u64::from(rand_core::RngCore::next_u32(&mut rand_core::OsRng));
+    wait + wait / 4 * noise / u64::from(u32::MAX)
+}

@@ -1,0 +1,448 @@
+//! The saga log: builds the records of one transaction, and reads a run's records back into what it has done.
+//!
+//! **Invariant:** records are chained here exactly as `append` demands: dense numbers, each `prev` the hash before.
+//! A stored state is never trusted alone: [`Story::read`] replays the log through `transition`, and the caller
+//! compares the result with the run's row.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redress_ledger::state::{self, Event, State};
+use redress_ledger::{Class, Hash, Kind, Record, RecordError, leaf_hash};
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::name::Name;
+
+/// The engine's version, as it stands in each record.
+pub(crate) const ENGINE: &str = concat!("redress/", env!("CARGO_PKG_VERSION"));
+
+/// A log that cannot be read, or a record that cannot be written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// A record is not what it must be.
+    #[error("record {seq} of run {run}: {source}")]
+    Record {
+        /// Its number.
+        seq: i64,
+        /// Its run.
+        run: Uuid,
+        /// What is wrong.
+        source: RecordError,
+    },
+    /// The log and the run's row disagree: somebody wrote around the engine.
+    #[error(
+        "the log says {logged}, the row says {stored}: run `redress check` before anything else, run {run}"
+    )]
+    Disagree {
+        /// What replay gives.
+        logged: String,
+        /// What stands in the row.
+        stored: String,
+        /// The run.
+        run: Uuid,
+    },
+    /// A field that must be there is not.
+    #[error("record {seq} lacks {field}, run {run}")]
+    Field {
+        /// Its number.
+        seq: i64,
+        /// The missing field.
+        field: &'static str,
+        /// Its run.
+        run: Uuid,
+    },
+}
+
+impl LogError {
+    /// What must be done.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Record { source, .. } => source.class(),
+            Self::Disagree { .. } | Self::Field { .. } => Class::Hold,
+        }
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Record { source, .. } => source.code(),
+            Self::Disagree { .. } => "RD0670",
+            Self::Field { .. } => "RD0671",
+        }
+    }
+}
+
+/// What each record of one transaction has in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Common<'a> {
+    pub origin: &'a str,
+    pub generation: i64,
+    pub run: Uuid,
+    pub epoch: i64,
+    pub switch_no: i64,
+    pub actor: &'a str,
+    pub policy: Option<Hash>,
+    pub at: String,
+}
+
+/// Records of one transaction, chained onto the run's head.
+pub(crate) struct Pages<'a> {
+    common: Common<'a>,
+    pub seq: i64,
+    pub head: Hash,
+    pub bytes: Vec<Vec<u8>>,
+    state: State,
+}
+
+impl<'a> Pages<'a> {
+    pub fn after(common: Common<'a>, seq: i64, head: Hash, state: State) -> Self {
+        Self {
+            common,
+            seq,
+            head,
+            bytes: Vec::with_capacity(2),
+            state,
+        }
+    }
+
+    /// The run that these belong to.
+    pub fn run(&self) -> Uuid {
+        self.common.run
+    }
+
+    /// The state after what was pushed so far.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Adds a record that does not move the run's state.
+    pub fn push(
+        &mut self,
+        kind: Kind,
+        idem: Option<String>,
+        body: Value,
+    ) -> Result<Hash, LogError> {
+        let record = Record {
+            v: redress_ledger::record::VERSION,
+            origin: self.common.origin.to_owned(),
+            generation: self.common.generation,
+            run: self.common.run,
+            epoch: self.common.epoch,
+            switch_no: self.common.switch_no,
+            seq: self.seq + 1,
+            prev: self.head,
+            kind,
+            at: self.common.at.clone(),
+            actor: self.common.actor.to_owned(),
+            engine: ENGINE.to_owned(),
+            policy: self.common.policy,
+            idem,
+            body,
+        };
+        let encoded = record.encode().map_err(|source| LogError::Record {
+            seq: record.seq,
+            run: record.run,
+            source,
+        })?;
+        self.seq += 1;
+        self.head = encoded.hash;
+        self.bytes.push(encoded.bytes);
+        Ok(encoded.hash)
+    }
+
+    /// Adds a record that moves the run's state; the move is legal or the caller has a defect that must not be written.
+    pub fn push_event(
+        &mut self,
+        kind: Kind,
+        event: &Event,
+        idem: Option<String>,
+        mut body: Value,
+    ) -> Result<Hash, LogError> {
+        let disagree = |logged: String| LogError::Disagree {
+            logged,
+            stored: self.state.as_str().to_owned(),
+            run: self.common.run,
+        };
+        let to = state::transition(self.state, event)
+            .map_err(|illegal| disagree(illegal.to_string()))?;
+        if let Value::Object(fields) = &mut body {
+            fields.insert(
+                "transition".to_owned(),
+                json!({"from": self.state.as_str(), "event": event.as_str(), "to": to.as_str()}),
+            );
+        }
+        let hash = self.push(kind, idem, body)?;
+        self.state = to;
+        Ok(hash)
+    }
+}
+
+/// One record as read back.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The record.
+    pub record: Record,
+    /// Its hash.
+    pub hash: Hash,
+}
+
+/// A committed phase.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Its name.
+    pub phase: Name,
+    /// The number of its record.
+    pub seq: i64,
+    /// The hash of its record.
+    pub hash: Hash,
+    /// What `apply` kept for the way back.
+    pub undo: Value,
+    /// What it touched, for people.
+    pub touched: Value,
+}
+
+/// What became of a phase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// `committed`, `failed`, `reverted`, `decided`, `discarded` or `standing`; absent phases are pending.
+    pub state: &'static str,
+    /// Attempts that were recorded, the successful one included.
+    pub attempts: u32,
+    /// Its last record.
+    pub record: (i64, Hash),
+    /// The code and message of its last failure.
+    pub error: Option<(String, String)>,
+}
+
+/// A run's log, replayed.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// Every record, in order.
+    pub entries: Vec<Entry>,
+    /// The state after the last one.
+    pub state: State,
+    /// Hash of the last one.
+    pub head: Hash,
+    /// The last record that changes what a plan would say.
+    pub basis: (i64, Hash),
+    /// The input, or where it lives.
+    pub input: Value,
+    /// Baseline and other values read before the run.
+    pub pre: Value,
+    /// Phases that stand, in commit order.
+    pub committed: Vec<Committed>,
+    /// Phases that failed for good and were allowed to (`on_failure: continue`).
+    pub passed_over: BTreeSet<Name>,
+    /// What became of each phase.
+    pub traces: BTreeMap<Name, Trace>,
+    /// Outputs by phase.
+    pub outputs: Map<String, Value>,
+    /// Phases that the last finished or running plan compensated.
+    pub compensated: BTreeSet<Name>,
+    /// The phase that failed last.
+    pub failed: Option<Name>,
+    /// The digest of the plan that was started and not finished.
+    pub running_plan: Option<Hash>,
+}
+
+impl Story {
+    /// Replays a run's records.
+    ///
+    /// # Errors
+    /// [`LogError`] when a record cannot be read or does not follow from the ones before it.
+    pub fn read(
+        run: Uuid,
+        records: impl IntoIterator<Item = (i64, Vec<u8>)>,
+    ) -> Result<Self, LogError> {
+        let mut story = Self {
+            entries: Vec::new(),
+            state: State::Running,
+            head: Hash::ZERO,
+            basis: (0, Hash::ZERO),
+            input: Value::Null,
+            pre: Value::Null,
+            committed: Vec::new(),
+            passed_over: BTreeSet::new(),
+            traces: BTreeMap::new(),
+            outputs: Map::new(),
+            compensated: BTreeSet::new(),
+            failed: None,
+            running_plan: None,
+        };
+        for (seq, bytes) in records {
+            let record =
+                Record::decode(&bytes).map_err(|source| LogError::Record { seq, run, source })?;
+            let hash = leaf_hash(&bytes);
+            story.take(run, seq, record, hash)?;
+        }
+        Ok(story)
+    }
+
+    /// Takes one more record, which follows the last one.
+    pub(crate) fn take(
+        &mut self,
+        run: Uuid,
+        seq: i64,
+        record: Record,
+        hash: Hash,
+    ) -> Result<(), LogError> {
+        let disagree = |what: &str, is: String, should: String| LogError::Disagree {
+            logged: format!("{what} {is} at record {seq}"),
+            stored: should,
+            run,
+        };
+        if record.run != run || record.prev != self.head {
+            return Err(disagree(
+                "previous hash",
+                record.prev.to_string(),
+                self.head.to_string(),
+            ));
+        }
+        if let Some(moved) = record.body.get("transition") {
+            let text = |key: &str| {
+                moved
+                    .get(key)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            let (from, event, to) = (text("from"), text("event"), text("to"));
+            let legal = state::triples()
+                .iter()
+                .any(|t| (t.0, t.1, t.2) == (from.as_str(), event.as_str(), to.as_str()));
+            if !legal || from != self.state.as_str() {
+                return Err(disagree(
+                    "transition",
+                    format!("{from}-{event}-{to}"),
+                    self.state.as_str().to_owned(),
+                ));
+            }
+            self.state = to
+                .parse()
+                .map_err(|_| disagree("state", to.clone(), String::new()))?;
+        }
+        self.head = hash;
+        if record.kind.moves_basis() {
+            self.basis = (seq, hash);
+        }
+        self.remember(run, seq, &record, hash)?;
+        self.entries.push(Entry { record, hash });
+        Ok(())
+    }
+
+    fn remember(
+        &mut self,
+        run: Uuid,
+        seq: i64,
+        record: &Record,
+        hash: Hash,
+    ) -> Result<(), LogError> {
+        let body = &record.body;
+        let field = |name: &'static str| body.get(name).cloned().unwrap_or(Value::Null);
+        let phase = body
+            .get("phase")
+            .and_then(Value::as_str)
+            .and_then(|p| p.parse::<Name>().ok());
+        let need = |phase: Option<Name>| {
+            phase.ok_or(LogError::Field {
+                seq,
+                field: "phase",
+                run,
+            })
+        };
+        match record.kind {
+            Kind::RunOpened => {
+                self.input = field("input");
+                self.pre = field("pre");
+            }
+            Kind::PhaseCommitted => {
+                let phase = need(phase)?;
+                let attempts = self.traces.get(&phase).map_or(0, |t| t.attempts) + 1;
+                let trace = Trace {
+                    state: "committed",
+                    attempts,
+                    record: (seq, hash),
+                    error: None,
+                };
+                self.traces.insert(phase.clone(), trace);
+                self.outputs.insert(phase.to_string(), field("output"));
+                self.compensated.remove(&phase);
+                self.committed.push(Committed {
+                    phase,
+                    seq,
+                    hash,
+                    undo: field("undo"),
+                    touched: field("touched"),
+                });
+            }
+            Kind::PhaseFailed => {
+                let phase = need(phase)?;
+                let attempts = self.traces.get(&phase).map_or(0, |t| t.attempts) + 1;
+                let text = |name: &'static str| {
+                    body.get(name)
+                        .and_then(Value::as_str)
+                        .unwrap_or_default()
+                        .to_owned()
+                };
+                let error = Some((text("code"), text("message")));
+                let last = body.get("final") == Some(&Value::Bool(true));
+                let trace = Trace {
+                    state: if last { "failed" } else { "pending" },
+                    attempts,
+                    record: (seq, hash),
+                    error,
+                };
+                self.traces.insert(phase.clone(), trace);
+                if body.get("continue") == Some(&Value::Bool(true)) {
+                    self.passed_over.insert(phase);
+                } else if last {
+                    self.failed = Some(phase);
+                }
+            }
+            Kind::CompensationCommitted => {
+                let phase = need(phase)?;
+                let action = body
+                    .get("action")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                let state = match action {
+                    "decide" => "decided",
+                    "discard" => "discarded",
+                    "nothing" => "standing",
+                    _ => "reverted",
+                };
+                if let Some(trace) = self.traces.get_mut(&phase) {
+                    // A failed attempt whose artefact is discarded stays failed: it never was committed.
+                    if trace.state != "failed" {
+                        trace.state = state;
+                    }
+                    trace.record = (seq, hash);
+                }
+                self.committed.retain(|c| c.phase != phase);
+                self.outputs.remove(phase.as_str());
+                self.compensated.insert(phase);
+            }
+            Kind::PlanStarted => {
+                self.running_plan = body
+                    .get("plan")
+                    .and_then(Value::as_str)
+                    .and_then(|p| p.parse().ok());
+            }
+            Kind::PlanFinished => self.running_plan = None,
+            Kind::RunResumed => self.failed = None,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Phases that need not run any more: committed, or failed and passed over.
+    pub fn done(&self) -> BTreeSet<Name> {
+        self.committed
+            .iter()
+            .map(|c| c.phase.clone())
+            .chain(self.passed_over.iter().cloned())
+            .collect()
+    }
+}

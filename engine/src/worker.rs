@@ -1,0 +1,203 @@
+//! A worker: claims runs and drives up to n of them at once, until it is told to stop.
+//!
+//! **Invariant:** one heartbeat a worker. Lease time decides when somebody else may try; the epoch decides who commits.
+//!
+//! **What can go wrong:** SIGKILL: the lease runs out and others claim the runs. A stop: phases in flight end, the
+//! rest is given back at once without being counted as a try.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redress_sql as sql;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::crash;
+use crate::db::DbError;
+use crate::drive::Left;
+use crate::engine::{Engine, Inner};
+use crate::error::Error;
+
+/// Pause when nothing is runnable.
+const IDLE: Duration = Duration::from_millis(200);
+/// Longest pause after errors of the database.
+const ERROR_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How often hold files are compared with the database.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// A worker that is being described.
+pub struct Worker<'e> {
+    engine: &'e Engine,
+    concurrency: usize,
+    until_idle: bool,
+}
+
+impl Engine {
+    /// Describes a worker of this engine.
+    pub fn worker(&self) -> Worker<'_> {
+        Worker {
+            engine: self,
+            concurrency: 4,
+            until_idle: false,
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// Sets how many runs are driven at once.
+    #[must_use]
+    pub fn concurrency(mut self, concurrency: usize) -> Self {
+        self.concurrency = concurrency.max(1);
+        self
+    }
+
+    /// Ends when nothing is left that this worker could do now.
+    #[must_use]
+    pub fn until_idle(mut self) -> Self {
+        self.until_idle = true;
+        self
+    }
+
+    /// Works until `shutdown` becomes true (or its sender is gone), then gives back what it holds.
+    ///
+    /// # Errors
+    /// [`Error::Db`] when the worker cannot even announce itself; later errors are retried.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), Error> {
+        let inner = Arc::clone(&self.engine.inner);
+        let worker = Uuid::now_v7();
+        inner.beat(worker).await?;
+        let beating = Arc::clone(&inner);
+        let heart = tokio::spawn(async move { beating.keep_beating(worker).await });
+        let (stop, stopping) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let work = self.work(&inner, worker, &mut tasks, &stopping);
+        tokio::select! {
+            () = work => {}
+            _ = shutdown.wait_for(|stop| *stop) => {}
+        }
+        stop.send_replace(true);
+        while tasks.join_next().await.is_some() {}
+        heart.abort();
+        if let Err(error) = inner.leave(worker).await {
+            tracing::warn!(%error, "leaving; the lease will run out");
+        }
+        Ok(())
+    }
+
+    async fn work(
+        &self,
+        inner: &Arc<Inner>,
+        worker: Uuid,
+        tasks: &mut JoinSet<()>,
+        stopping: &watch::Receiver<bool>,
+    ) {
+        let mut pause = IDLE;
+        let mut swept = None;
+        loop {
+            while tasks.try_join_next().is_some() {}
+            if swept.is_none_or(|at: std::time::Instant| at.elapsed() > SWEEP) {
+                if let Err(error) = inner.sweep_hold_files().await {
+                    tracing::debug!(%error, "sweeping hold files");
+                }
+                swept = Some(std::time::Instant::now());
+            }
+            let free = self.concurrency.saturating_sub(tasks.len());
+            let claimed = if free == 0 {
+                Ok(Vec::new())
+            } else {
+                inner.claim(worker, free).await
+            };
+            match claimed {
+                Err(error) => {
+                    tracing::warn!(%error, "claim");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(ERROR_PAUSE_MAX);
+                    continue;
+                }
+                Ok(claims) => {
+                    pause = IDLE;
+                    let none = claims.is_empty();
+                    for run in claims {
+                        let (inner, stopping) = (Arc::clone(inner), stopping.clone());
+                        tasks.spawn(async move { inner.drive_for(worker, run, &stopping).await });
+                    }
+                    if none && tasks.is_empty() && self.until_idle && !self.waits(inner).await {
+                        return;
+                    }
+                    if !none {
+                        continue;
+                    }
+                }
+            }
+            // Full or nothing to claim: go on when a run ends or after a while.
+            tokio::select! {
+                Some(_) = tasks.join_next() => {}
+                () = tokio::time::sleep(IDLE) => {}
+            }
+        }
+    }
+
+    /// Whether runs wait only for their time (a retry), so that an idle worker should stay.
+    async fn waits(&self, inner: &Inner) -> bool {
+        let look = async {
+            let session = inner.session().await?;
+            let digests = inner.executable().await?;
+            let digests: Vec<&[u8]> = digests.iter().map(|d| d.as_bytes().as_slice()).collect();
+            let row = session
+                .query_one(inner.sql.text(sql::RUNS_WAITING), &[&digests])
+                .await
+                .map_err(DbError::from)?;
+            Ok::<bool, Error>(row.try_get(0).map_err(DbError::from)?)
+        };
+        look.await.unwrap_or(true)
+    }
+}
+
+impl Inner {
+    /// Claims the oldest runnable runs that this process can execute.
+    async fn claim(&self, worker: Uuid, limit: usize) -> Result<Vec<Uuid>, Error> {
+        if let Err(held) = self.heed_files(None, None) {
+            tracing::info!(%held, "nothing is claimed");
+            return Ok(Vec::new());
+        }
+        let digests = self.executable().await?;
+        let digests: Vec<&[u8]> = digests.iter().map(|d| d.as_bytes().as_slice()).collect();
+        let session = self.session().await?;
+        let claim = self.prepare(&session, sql::CLAIM).await?;
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        crash::point("claim.before_commit");
+        let rows = session
+            .query(&claim, &[&worker, &limit, &digests])
+            .await
+            .map_err(DbError::from)?;
+        if !rows.is_empty() {
+            crash::point("claim.after_commit");
+        }
+        rows.iter()
+            .map(|row| row.try_get(0).map_err(|e| DbError::from(e).into()))
+            .collect()
+    }
+
+    /// Drives one claimed run and gives it back when it could not be moved.
+    async fn drive_for(&self, worker: Uuid, run: Uuid, stopping: &watch::Receiver<bool>) {
+        let driven = async {
+            let mut session = self.session_soon().await?;
+            let mut live = self.live(&session, run).await?;
+            let left = self
+                .drive_claimed(&mut session, &mut live, stopping)
+                .await?;
+            if matches!(left, Left::Held | Left::Stopped) {
+                self.give_back(&live, worker).await?;
+            }
+            Ok::<Left, Error>(left)
+        };
+        match driven.await {
+            Ok(left) => tracing::debug!(%run, ?left, "let go"),
+            // The claim stays until the lease runs out or the run is claimed again: never a busy loop.
+            Err(error) => {
+                tracing::error!(%run, code = error.code(), %error, "a run could not be driven")
+            }
+        }
+    }
+}
