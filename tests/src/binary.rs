@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ pub fn redress_bin() -> &'static Path {
 }
 
 fn build() -> PathBuf {
-    let _guard = ground::lock(&Ground::Disk.base().join("build.lock"));
+    let _guard = ground::lock(&Ground::Disk.base().join("build.lock"), BUILD_LIMIT);
     let mut command = Command::new(env!("CARGO"));
     command
         .args([
@@ -104,6 +104,8 @@ fn keep(built: &Path) -> io::Result<PathBuf> {
     Ok(kept)
 }
 
+/// Another process may be building everything from nothing.
+const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 const KEPT_MAX: usize = 2;
 
 #[cfg(test)]

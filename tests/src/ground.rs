@@ -30,13 +30,13 @@ impl Plot {
     pub fn claim(ground: Ground) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let base = ground.base();
-        let _guard = lock(&base.join("lock"));
+        let _guard = lock(&base.join("lock"), LOCK_LIMIT);
         sweep(&base);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = base.join(format!("{PREFIX}{}-{number}", process::id()));
         // A namesake was swept above unless its owner lives, and then it is not our number.
         fs::create_dir(&path).expect("the folder of a new test server is free");
-        let owner = lock(&path.join(OWNER));
+        let owner = lock(&path.join(OWNER), LOCK_LIMIT);
         Self {
             path,
             _owner: owner,
@@ -107,15 +107,15 @@ fn memory_place() -> Option<PathBuf> {
 }
 
 /// Takes a lock on a file, waiting for other test processes.
-pub fn lock(path: &Path) -> File {
+pub fn lock(path: &Path, limit: Duration) -> File {
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .open(path)
         .unwrap_or_else(|error| panic!("could not open {}: {error}", path.display()));
-    until(LOCK_LIMIT, || file.try_lock().ok())
-        .unwrap_or_else(|| panic!("{} stayed locked for {LOCK_LIMIT:?}", path.display()));
+    until(limit, || file.try_lock().ok())
+        .unwrap_or_else(|| panic!("{} stayed locked for {limit:?}", path.display()));
     file
 }
 
@@ -146,4 +146,5 @@ const PREFIX: &str = "c-";
 const OWNER: &str = "owner";
 const SERVER: &str = "pg";
 const MEMORY_BYTES_MIN: u64 = 6 << 30;
-const LOCK_LIMIT: Duration = Duration::from_secs(180);
+/// Longer than initdb may take.
+pub(crate) const LOCK_LIMIT: Duration = Duration::from_secs(180);

@@ -17,7 +17,7 @@ fn template(ground: Ground, binaries: &Binaries, account: Account) -> PathBuf {
     let base = ground.base();
     let name = format!("template-{}-{:016x}", binaries.version, hasher.finish());
     let data = base.join(&name);
-    let _guard = ground::lock(&base.join(format!("{name}.lock")));
+    let _guard = ground::lock(&base.join(format!("{name}.lock")), ground::LOCK_LIMIT);
     if !data.exists() {
         let partial = base.join(format!("{name}.partial"));
         let make = || -> io::Result<()> {
