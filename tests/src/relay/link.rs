@@ -157,8 +157,8 @@ impl Link {
             }
             Fault::SwallowOpen => {
                 self.silence();
-                let _ = self.client.shutdown(Shutdown::Both);
                 self.fired(armed);
+                let _ = self.client.shutdown(Shutdown::Both);
                 self.shared.wait_open(self.number);
                 Ok(Next::End)
             }
