@@ -16,6 +16,7 @@ pub mod children;
 mod cluster;
 mod database;
 pub mod ground;
+pub mod lab;
 pub mod relay;
 mod template;
 #[cfg(test)]
@@ -26,4 +27,5 @@ pub use binary::redress_bin;
 pub use children::{Running, eventually};
 pub use cluster::{Setup, TestCluster};
 pub use database::{TestDatabase, fresh_database, query_text, try_query_text};
+pub use lab::Lab;
 pub use relay::{Fault, Relay, Trigger};

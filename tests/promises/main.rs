@@ -1,0 +1,3 @@
+//! The promises of Redress, one test each, against a real PostgreSQL.
+
+mod spine;
