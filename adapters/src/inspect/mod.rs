@@ -1,0 +1,72 @@
+//! Says what statements would do to the database before any run uses them: which relations their plans modify,
+//! whether they lock what they read, and whether that is provably all.
+//!
+//! **Invariant:** plans are the generic ones; a plan for NULL parameters would hide whole branches.
+//!
+//! **What can go wrong:** the first statement that the server refuses ends the look, because its transaction is dead;
+//! the finding says so, and the next look finds the next.
+
+pub(crate) mod lexer;
+pub(crate) mod plan;
+pub(crate) mod proof;
+
+use redress::adapter::{AdapterError, Finding};
+use redress::db::column_is_kept;
+use redress::phase_tx::TxError;
+use redress_ledger::Class;
+use tokio_postgres::{Column, Statement};
+
+use crate::finding::{COLUMNS, NOT_ACCEPTED, PARAMETERS, finding};
+
+/// What the server said about a statement, unless it said nothing about it: a lost connection, a lock timeout.
+pub(crate) fn refused(path: &str, error: TxError) -> Result<Finding, AdapterError> {
+    let about_it =
+        error.sqlstate().is_some() && !matches!(error.class(), Class::Retry | Class::Kill);
+    match error {
+        TxError::Refused(_) => Ok(finding(path, error.code(), error.to_string())),
+        _ if about_it => Ok(finding(path, NOT_ACCEPTED, error.to_string())),
+        _ => Err(error.into()),
+    }
+}
+
+/// Compares the number of parameters.
+pub(crate) fn parameters(path: &str, statement: &Statement, given: usize) -> Option<Finding> {
+    let wanted = statement.params().len();
+    (wanted != given).then(|| {
+        finding(
+            path,
+            PARAMETERS,
+            format!("the statement has {wanted} parameters, `params` gives {given}"),
+        )
+    })
+}
+
+/// Whether rows of these columns can be kept by name.
+pub(crate) fn kept_columns(path: &str, columns: &[Column]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if columns.is_empty() {
+        findings.push(finding(
+            path,
+            COLUMNS,
+            "the statement returns no rows that could be kept: add `returning`",
+        ));
+    }
+    for (at, column) in columns.iter().enumerate() {
+        let name = column.name();
+        if columns[..at].iter().any(|other| other.name() == name) {
+            findings.push(finding(
+                path,
+                COLUMNS,
+                format!("two columns have one name; only one could be kept: {name}"),
+            ));
+        }
+        if !column_is_kept(column.type_()) {
+            let type_name = column.type_().name();
+            let message = format!(
+                "column {name} has type {type_name}, which cannot be kept: cast it to text"
+            );
+            findings.push(finding(path, COLUMNS, message));
+        }
+    }
+    findings
+}

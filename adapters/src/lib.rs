@@ -1,0 +1,27 @@
+//! The adapters that a saga file can name without writing Rust: [`sql`] and [`backup`].
+//!
+//! ```text
+//! with (a value) -> typed `with` -> check (no database) -> survey (plans, proof of coverage) -> apply | guard | revert
+//! ```
+//!
+//! **Invariant:** an adapter sees a [`redress::phase_tx::PhaseTx`] and nothing else of the database, so it cannot
+//! commit; values reach a statement as bound parameters only.
+//!
+//! **Not here:** when a phase runs, what is recorded, and the coverage check at the end of a phase (the engine).
+
+use std::sync::Arc;
+
+use redress::adapter::Adapter;
+
+pub mod backup;
+mod finding;
+mod inspect;
+pub mod sql;
+
+/// The adapters of this crate, ready to be registered.
+pub fn standard() -> Vec<Arc<dyn Adapter>> {
+    vec![
+        Arc::new(sql::SqlAdapter::default()),
+        Arc::new(backup::BackupAdapter),
+    ]
+}

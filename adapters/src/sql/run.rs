@@ -1,0 +1,205 @@
+//! Runs a sequence of statements inside a phase's transaction: flight by flight, answers judged in order.
+//!
+//! **Invariant:** the first thing that is wrong, in the order of the statements, is what is reported; what the server
+//! says about later statements of the same flight is only its echo (25P02).
+//!
+//! **What can go wrong:** an error leaves the transaction as it is. The engine rolls it back; nothing here commits.
+
+use std::ops::Range;
+
+use futures_util::future::join_all;
+use redress::adapter::{AdapterError, Call};
+use redress::db::{TextParam, row_to_value};
+use redress::phase_tx::{PhaseTx, TxError};
+use serde_json::{Map, Value};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::compile::{List, Param, Place, Sequence, Source, Step};
+
+/// What a sequence has read and touched.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// Rows kept with `as`.
+    pub kept: Map<String, Value>,
+    /// Rows kept by `capture`.
+    pub captured: Map<String, Value>,
+    /// Relation or statement to count.
+    pub touched: Map<String, Value>,
+}
+
+/// A statement's answer, as far as somebody wants it.
+enum Answer {
+    Count(u64),
+    Rows(Vec<Row>),
+}
+
+impl Answer {
+    fn count(&self) -> u64 {
+        match self {
+            Self::Count(count) => *count,
+            Self::Rows(rows) => rows.len() as u64,
+        }
+    }
+}
+
+/// Runs all statements of a sequence.
+pub(super) async fn run(
+    sequence: &Sequence,
+    tx: &PhaseTx<'_>,
+    call: &Call<'_>,
+) -> Result<Done, AdapterError> {
+    let mut done = Done::default();
+    for flight in &sequence.flights {
+        let answers = fly(&sequence.steps[Range::clone(flight)], tx, call, &done).await?;
+        for (step, answer) in sequence.steps[Range::clone(flight)].iter().zip(answers) {
+            let answer = answer.map_err(|source| statement(step.place, source))?;
+            examine(step, answer, &mut done)?;
+        }
+    }
+    Ok(done)
+}
+
+/// Sends one flight. Nothing of it is sent when a value is missing.
+async fn fly(
+    steps: &[Step],
+    tx: &PhaseTx<'_>,
+    call: &Call<'_>,
+    done: &Done,
+) -> Result<Vec<Result<Answer, TxError>>, AdapterError> {
+    let values: Vec<Vec<TextParam<'_>>> = steps
+        .iter()
+        .map(|step| resolve_all(step, call, done))
+        .collect::<Result<_, _>>()?;
+    // All are prepared before the first is sent: one whose text is new to the session would be overtaken otherwise.
+    for step in steps {
+        let prepared = tx
+            .prepare(&step.sql)
+            .await
+            .map_err(|source| statement(step.place, source))?;
+        let (wanted, given) = (prepared.params().len(), step.params.len());
+        if wanted != given {
+            return Err(statement(step.place, TxError::Parameters { wanted, given }));
+        }
+    }
+    Ok(join_all(
+        steps
+            .iter()
+            .zip(&values)
+            .map(|(step, values)| send(tx, step, values)),
+    )
+    .await)
+}
+
+/// Sends one statement; the driver puts it on the wire when this is polled for the first time.
+async fn send(tx: &PhaseTx<'_>, step: &Step, values: &[TextParam<'_>]) -> Result<Answer, TxError> {
+    let params: Vec<&(dyn ToSql + Sync)> = values
+        .iter()
+        .map(|value| value as &(dyn ToSql + Sync))
+        .collect();
+    if step.keep_as.is_some() || step.place.list.judges() {
+        tx.query(&step.sql, &params).await.map(Answer::Rows)
+    } else {
+        tx.execute(&step.sql, &params).await.map(Answer::Count)
+    }
+}
+
+fn resolve_all<'v>(
+    step: &Step,
+    call: &Call<'v>,
+    done: &'v Done,
+) -> Result<Vec<TextParam<'v>>, AdapterError> {
+    let value = |param: &Param| match resolve(&param.source, call, done) {
+        Some(value) => Ok(TextParam(value)),
+        None => Err(AdapterError::Pointer(format!(
+            "{}: nothing stands at {}",
+            step.place, param.pointer
+        ))),
+    };
+    step.params.iter().map(value).collect()
+}
+
+fn resolve<'v>(source: &Source, call: &Call<'v>, done: &'v Done) -> Option<&'v Value> {
+    match source {
+        Source::Context(pointer) => pointer.resolve(call.context),
+        Source::Kept { name, rest } => rest.resolve(done.kept.get(name)?),
+        Source::Captured { name, rest } => rest.resolve(done.captured.get(name)?),
+        Source::Undo(rest) => rest.resolve(call.undo),
+    }
+}
+
+fn examine(step: &Step, answer: Answer, done: &mut Done) -> Result<(), AdapterError> {
+    let place = step.place;
+    let count = answer.count();
+    if let Some(expected) = step.rows.filter(|rows| !rows.holds(count)) {
+        if place.list.judges() {
+            return Err(judgement(
+                place,
+                format!("{place} returned {count} rows, expected {expected}"),
+            ));
+        }
+        return Err(AdapterError::Rows {
+            place: place.to_string(),
+            found: count,
+            expected: expected.to_string(),
+        });
+    }
+    if let Answer::Rows(rows) = answer {
+        if place.list.judges() {
+            return judge(place, &rows);
+        }
+        if let Some(name) = &step.keep_as {
+            let rows: Result<Vec<Value>, _> = rows.iter().map(row_to_value).collect();
+            let rows = rows.map_err(|error| statement(place, error.into()))?;
+            let kept = if place.list == List::Capture {
+                &mut done.captured
+            } else {
+                &mut done.kept
+            };
+            kept.insert(name.clone(), Value::Array(rows));
+        }
+    }
+    if place.list != List::Capture {
+        let before = done
+            .touched
+            .get(&step.touches)
+            .and_then(Value::as_u64)
+            .unwrap_or(0);
+        done.touched.insert(
+            step.touches.clone(),
+            Value::from(before.saturating_add(count)),
+        );
+    }
+    Ok(())
+}
+
+/// Every row must be true; no row at all passes.
+fn judge(place: Place, rows: &[Row]) -> Result<(), AdapterError> {
+    for (at, row) in rows.iter().enumerate() {
+        let said = match row.try_get::<_, Option<bool>>(0) {
+            Ok(Some(true)) => continue,
+            Ok(Some(false)) => "false",
+            Ok(None) => "null",
+            Err(_) => "not a boolean",
+        };
+        return Err(judgement(
+            place,
+            format!("{place}, row {} is {said}", at + 1),
+        ));
+    }
+    Ok(())
+}
+
+fn judgement(place: Place, said: String) -> AdapterError {
+    match place.list {
+        List::Guard => AdapterError::Guard(said),
+        _ => AdapterError::Verify(said),
+    }
+}
+
+fn statement(place: Place, source: TxError) -> AdapterError {
+    AdapterError::Statement {
+        place: place.to_string(),
+        source,
+    }
+}

@@ -1,0 +1,132 @@
+//! Judges a `with` against the database: statements prepare and are permitted, kept columns can be kept, guards lock,
+//! and plans modify nothing undeclared.
+//!
+//! **Not here:** what a statement does beside its plan; where that is possible, each transaction is covered by its
+//! locks (`Coverage::Locks`).
+
+use redress::adapter::{AdapterError, Finding, Survey};
+use redress::definition::Phase;
+use redress::phase_tx::{PhaseTx, TxError};
+use tokio_postgres::Statement;
+use tokio_postgres::types::Type;
+
+use super::compile::List;
+use super::with::{Stmt, With};
+use crate::finding::{COVERAGE, GUARD_LOCKS, NOT_A_JUDGEMENT, WRITES, finding};
+use crate::inspect::lexer::Tokens;
+use crate::inspect::plan::{Plan, explain};
+use crate::inspect::proof::{Case, modified};
+use crate::inspect::{kept_columns, parameters, refused};
+
+/// Looks at every statement; stops at the first that the server refuses, whose transaction is dead.
+pub(super) async fn survey(
+    tx: &PhaseTx<'_>,
+    phase: &Phase,
+    with: &With,
+) -> Result<Survey, AdapterError> {
+    let mut survey = Survey::default();
+    let mut case = Case::default();
+    for list in List::ALL {
+        for (at, stmt) in list.of(with).iter().enumerate() {
+            let path = format!("/{}/{at}/sql", list.as_str());
+            if let Err(error) =
+                statement(tx, phase, list, stmt, &path, &mut survey, &mut case).await
+            {
+                survey.findings.push(refused(&path, error)?);
+                return Ok(survey);
+            }
+        }
+    }
+    if survey.findings.is_empty() {
+        survey.coverage = case.judge(tx).await?;
+    }
+    Ok(survey)
+}
+
+async fn statement(
+    tx: &PhaseTx<'_>,
+    phase: &Phase,
+    list: List,
+    stmt: &Stmt,
+    path: &str,
+    survey: &mut Survey,
+    case: &mut Case,
+) -> Result<(), TxError> {
+    let prepared = tx.prepare(&stmt.sql).await?;
+    let findings = &mut survey.findings;
+    findings.extend(parameters(path, &prepared, stmt.params.len()));
+    if stmt.keep_as.is_some() {
+        findings.extend(kept_columns(path, prepared.columns()));
+    }
+    if list.judges() {
+        findings.extend(judgement(path, &prepared));
+    }
+    let plan = explain(tx, &stmt.sql).await?;
+    if list == List::Guard {
+        findings.extend(guard(path, &stmt.sql, &plan));
+    }
+    let modified = modified(tx, &plan).await?;
+    for relation in modified
+        .iter()
+        .filter(|relation| !relation.is_declared(&phase.writes))
+    {
+        findings.push(finding(
+            path,
+            COVERAGE,
+            format!(
+                "the statement modifies what `writes` does not list: {}",
+                relation.name
+            ),
+        ));
+    }
+    if matches!(list, List::Capture | List::Apply | List::Verify) {
+        case.add(&stmt.sql, &plan, &modified);
+    }
+    Ok(())
+}
+
+/// The first column of what is judged is a boolean.
+fn judgement(path: &str, statement: &Statement) -> Option<Finding> {
+    match statement
+        .columns()
+        .first()
+        .map(tokio_postgres::Column::type_)
+    {
+        Some(&Type::BOOL) => None,
+        Some(other) => Some(finding(
+            path,
+            NOT_A_JUDGEMENT,
+            format!("the first column must be a boolean; it is {}", other.name()),
+        )),
+        None => Some(finding(
+            path,
+            NOT_A_JUDGEMENT,
+            "the statement returns no rows that could be judged",
+        )),
+    }
+}
+
+/// A guard only reads, and holds what it read until the compensation has committed.
+fn guard(path: &str, sql: &str, plan: &Plan) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !plan.modified.is_empty() {
+        findings.push(finding(
+            path,
+            WRITES,
+            "a guard only judges; this one modifies rows",
+        ));
+    }
+    let tokens = Tokens::read(sql);
+    if !plan.locks_rows {
+        let message = "the guard does not lock the rows it judges: another session could change them before the revert; \
+                       select the rows themselves `for update` (a function's own locks are not seen)";
+        findings.push(finding(path, GUARD_LOCKS, message));
+    } else if tokens.has_words(&["for", "key", "share"]) {
+        let message = "`for key share` does not stop an update of the rows that the guard judges: say `for update`";
+        findings.push(finding(path, GUARD_LOCKS, message));
+    } else if tokens.has_words(&["skip", "locked"]) {
+        let message = "`skip locked` passes over the very rows that somebody is changing";
+        findings.push(finding(path, GUARD_LOCKS, message));
+    }
+    findings
+}
