@@ -3,6 +3,7 @@
 //! **Invariant:** whatever is done is done under the claim's epoch; a driver that was overtaken stops at its next
 //! write and touches nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redress_ledger::Record;
@@ -92,10 +93,26 @@ impl Engine {
     /// # Errors
     /// [`Error::UnknownRun`], [`Error::Db`]; what goes wrong inside a phase is no error here but the run's outcome.
     pub async fn drive(&self, run: Uuid) -> Result<Outcome, Error> {
-        let here = Here::enter(self).await?;
-        let result = self.drive_as(run, here.worker).await;
-        here.leave(self).await;
+        let driver = self.driver().await?;
+        let result = self.drive_as(run, driver.worker).await;
+        driver.leave().await;
         result
+    }
+
+    /// Announces a driver inside the caller's process: one lease and one heartbeat for all the runs it drives.
+    ///
+    /// # Errors
+    /// [`Error::Db`].
+    pub async fn driver(&self) -> Result<Driver, Error> {
+        let worker = Uuid::now_v7();
+        self.inner.beat(worker).await?;
+        let inner = Arc::clone(&self.inner);
+        let heart = tokio::spawn(async move { inner.keep_beating(worker).await });
+        Ok(Driver {
+            engine: self.clone(),
+            worker,
+            heart,
+        })
     }
 
     /// Opens a run with its first phase in one transaction and drives it until it needs no driver.
@@ -103,21 +120,9 @@ impl Engine {
     /// # Errors
     /// As [`Start::open`].
     pub async fn start_and_drive(&self, start: Start<'_>) -> Result<(Started, Outcome), Error> {
-        let here = Here::enter(self).await?;
-        let result = async {
-            let (started, live) = start.open_owned(here.worker).await?;
-            if let Some(mut live) = live {
-                let mut session = self.inner.session().await?;
-                let (_stop, stopping) = watch::channel(false);
-                self.inner
-                    .drive_claimed(&mut session, &mut live, &stopping)
-                    .await?;
-            }
-            let outcome = self.drive_as(started.run, here.worker).await?;
-            Ok((started, outcome))
-        }
-        .await;
-        here.leave(self).await;
+        let driver = self.driver().await?;
+        let result = driver.start(start).await;
+        driver.leave().await;
         result
     }
 
@@ -154,30 +159,53 @@ impl Engine {
     }
 }
 
-/// A driver inside the caller's process: a worker of its own with a heartbeat.
-struct Here {
+/// A driver inside the caller's process; made by [`Engine::driver`]. Dropping it leaves its lease to run out.
+pub struct Driver {
+    engine: Engine,
     worker: Uuid,
     heart: tokio::task::JoinHandle<()>,
 }
 
-impl Here {
-    async fn enter(engine: &Engine) -> Result<Self, Error> {
-        let worker = Uuid::now_v7();
-        engine.inner.beat(worker).await?;
-        let inner = std::sync::Arc::clone(&engine.inner);
-        let heart = tokio::spawn(async move { inner.keep_beating(worker).await });
-        Ok(Self { worker, heart })
+impl Driver {
+    /// Opens a run with its first phase in one transaction and drives it until it needs no driver.
+    ///
+    /// # Errors
+    /// As [`Start::open`].
+    pub async fn start(&self, start: Start<'_>) -> Result<(Started, Outcome), Error> {
+        let inner = &self.engine.inner;
+        let (started, live) = start.open_owned(self.worker).await?;
+        if let Some(mut live) = live {
+            let mut session = inner.session().await?;
+            let (_stop, stopping) = watch::channel(false);
+            inner
+                .drive_claimed(&mut session, &mut live, &stopping)
+                .await?;
+            if live.row.state.is_terminal() {
+                return Ok((started, Outcome::of(live.row)));
+            }
+        }
+        let outcome = self.engine.drive_as(started.run, self.worker).await?;
+        Ok((started, outcome))
     }
 
-    async fn leave(self, engine: &Engine) {
+    /// Drives a run until it needs no driver. Waits while another worker has it.
+    ///
+    /// # Errors
+    /// As [`Engine::drive`].
+    pub async fn drive(&self, run: Uuid) -> Result<Outcome, Error> {
+        self.engine.drive_as(run, self.worker).await
+    }
+
+    /// Gives back whatever is held and ends the heartbeat.
+    pub async fn leave(self) {
         self.heart.abort();
-        if let Err(error) = engine.inner.leave(self.worker).await {
+        if let Err(error) = self.engine.inner.leave(self.worker).await {
             tracing::debug!(%error, "leaving; the lease will run out");
         }
     }
 }
 
-impl Drop for Here {
+impl Drop for Driver {
     fn drop(&mut self) {
         self.heart.abort();
     }

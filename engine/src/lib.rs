@@ -26,7 +26,7 @@ mod start;
 mod tx;
 mod worker;
 
-pub use drive::{CLAIMS_MAX, Outcome};
+pub use drive::{CLAIMS_MAX, Driver, Outcome};
 pub use engine::{Builder, Engine, LEASE_DEFAULT};
 pub use error::Error;
 pub use hold::{Hold, Killed, Released, Switch};

@@ -1,0 +1,156 @@
+//! The five-phase SQL saga beside the plain loop a programmer would write by hand (begin, business insert, log insert,
+//! commit: four round trips), same driver, same server, in one run, in turns.
+//!
+//! `cargo bench -p redress-tests --bench phase [-- SECONDS]` prints transactions per second and their ratio at 1, 16
+//! and 64 in flight. A ratio is what counts: these machines are noisy.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use redress::Engine;
+use redress_tests::lab::migrate;
+use redress_tests::{Setup, TestCluster, query_text};
+use serde_json::json;
+use tokio_postgres::NoTls;
+
+const PHASES: usize = 5;
+const IN_FLIGHT: [usize; 3] = [1, 16, 64];
+const SECONDS_DEFAULT: u64 = 4;
+const ROUNDS: usize = 3;
+
+const SCHEMA: &str = "
+create schema shop;
+create table shop.entry (id uuid primary key default gen_random_uuid(), run text not null, phase int not null, note text not null);
+create table shop.log (id uuid primary key default gen_random_uuid(), run text not null, phase int not null, body text not null);";
+
+fn main() {
+    let seconds = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(SECONDS_DEFAULT);
+    let cluster = Setup::new().durable().set("max_connections", "300").start();
+    let database = cluster.fresh_database();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        migrate(database.url()).await;
+        query_text(database.url(), SCHEMA);
+        println!("five-phase SQL saga against the plain loop, {ROUNDS} rounds of {seconds} s each, median ratio");
+        println!("{:>9} {:>12} {:>12} {:>7}", "in flight", "saga tx/s", "plain tx/s", "ratio");
+        for in_flight in IN_FLIGHT {
+            let mut rounds = Vec::new();
+            for _ in 0..ROUNDS {
+                let saga = saga(database.url(), in_flight, Duration::from_secs(seconds)).await;
+                let plain = plain(database.url(), in_flight, Duration::from_secs(seconds)).await;
+                rounds.push((saga / plain, saga, plain));
+            }
+            rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let (ratio, saga, plain) = rounds[ROUNDS / 2];
+            println!("{in_flight:>9} {saga:>12.0} {plain:>12.0} {ratio:>7.2}");
+        }
+        commits_per_saga(database.url()).await;
+    });
+}
+
+fn definition() -> redress::definition::Definition {
+    let phases: Vec<String> = (0..PHASES)
+        .map(|n| {
+            format!(
+                "
+  - name: p{n}
+    adapter: sql
+    writes: [shop.entry]
+    compensation: soft_revert
+    residue: [shop.entry]
+    with:
+      apply:
+        - sql: insert into shop.entry (run, phase, note) values ($1, {n}, $2)
+          params: [/run/id, /input/note]
+          rows: 1
+      revert:
+        - sql: update shop.entry set note = 'withdrawn' where run = $1 and phase = {n}
+          params: [/run/id]"
+            )
+        })
+        .collect();
+    let yaml = format!(
+        "saga: bench\nversion: 1\ninput: {{type: object}}\nauthority: {{soft_revert: auto}}\nphases:{}",
+        phases.join("")
+    );
+    redress_tests::Lab::read(&yaml)
+}
+
+async fn engine(url: &str, size: usize) -> Engine {
+    Engine::builder(redress::db::pool(url, size).expect("a pool"))
+        .adapters(redress_adapters::standard())
+        .register(definition())
+        .expect("a sound definition")
+        .build()
+        .await
+        .expect("an engine")
+}
+
+/// Transactions per second of sagas, `in_flight` at once.
+async fn saga(url: &str, in_flight: usize, time: Duration) -> f64 {
+    let engine = engine(url, in_flight + 4).await;
+    let done = Arc::new(AtomicU64::new(0));
+    let started = Instant::now();
+    let tasks: Vec<_> = (0..in_flight)
+        .map(|_| {
+            let (engine, done) = (engine.clone(), Arc::clone(&done));
+            tokio::spawn(async move {
+                let driver = engine.driver().await.expect("a driver");
+                while started.elapsed() < time {
+                    let outcome = driver.start(engine.start("bench", json!({"note": "a line of business"}))).await;
+                    assert!(matches!(outcome, Ok((_, redress::Outcome::Completed(_)))), "{outcome:?}");
+                    done.fetch_add(PHASES as u64, Ordering::Relaxed);
+                }
+                driver.leave().await;
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
+}
+
+/// Transactions per second of the plain loop.
+async fn plain(url: &str, in_flight: usize, time: Duration) -> f64 {
+    let done = Arc::new(AtomicU64::new(0));
+    let mut clients = Vec::new();
+    for _ in 0..in_flight {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
+        tokio::spawn(connection);
+        clients.push(client);
+    }
+    let started = Instant::now();
+    let tasks: Vec<_> = clients
+        .into_iter()
+        .map(|client| {
+            let done = Arc::clone(&done);
+            tokio::spawn(async move {
+                let entry = "insert into shop.entry (run, phase, note) values ($1, $2, $3)";
+                let log = "insert into shop.log (run, phase, body) values ($1, $2, $3)";
+                let entry = client.prepare(entry).await.expect("prepared");
+                let log = client.prepare(log).await.expect("prepared");
+                let run = "0190f5a0-0000-7000-8000-000000000000";
+                while started.elapsed() < time {
+                    client.batch_execute("begin").await.expect("begun");
+                    client.execute(&entry, &[&run, &1, &"a line of business"]).await.expect("inserted");
+                    client.execute(&log, &[&run, &1, &"phase committed"]).await.expect("logged");
+                    client.batch_execute("commit").await.expect("committed");
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
+}
+
+/// Counts the commits of one saga by the transactions its records name.
+async fn commits_per_saga(url: &str) {
+    let sql = "select count(distinct xid) from redress.record
+               where run = (select id from redress.run order by opened_at desc limit 1)";
+    println!("commits of one saga of {PHASES} phases: {}", query_text(url, sql));
+}
