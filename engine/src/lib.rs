@@ -24,6 +24,7 @@ pub mod schema;
 mod snapshot;
 mod start;
 mod tx;
+pub mod view;
 mod worker;
 
 pub use drive::{CLAIMS_MAX, Driver, Outcome};

@@ -76,7 +76,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Db`].
     pub async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunLine>, Error> {
-        let mut reading = Reading::begin(&self.inner).await?;
+        let reading = Reading::begin(&self.inner).await?;
         let holds = reading.holds().await?;
         let state = filter.state.map(redress_ledger::State::as_str);
         let limit = i64::from(filter.limit.unwrap_or(RUNS_LIMIT_DEFAULT));
@@ -138,7 +138,11 @@ impl Engine {
         rows.iter()
             .map(|row| {
                 let bytes: &[u8] = row.try_get(9).map_err(DbError::from)?;
-                Ok(log::line(run, row.try_get(0).map_err(DbError::from)?, bytes)?)
+                Ok(log::line(
+                    run,
+                    row.try_get(0).map_err(DbError::from)?,
+                    bytes,
+                )?)
             })
             .collect()
     }
@@ -161,7 +165,11 @@ impl Engine {
             .map(|row| {
                 let run = row.try_get(0).map_err(DbError::from)?;
                 let bytes: &[u8] = row.try_get(10).map_err(DbError::from)?;
-                Ok(log::line(run, row.try_get(1).map_err(DbError::from)?, bytes)?)
+                Ok(log::line(
+                    run,
+                    row.try_get(1).map_err(DbError::from)?,
+                    bytes,
+                )?)
             })
             .collect()
     }

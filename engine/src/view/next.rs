@@ -1,0 +1,279 @@
+//! Decides the next safe act on a run: pure, from what is shown.
+//!
+//! **Invariant:** whatever is named here is refused by the engine if it is not allowed after all; naming it moves
+//! nothing. Nothing destructive is ever named: a plan, a signature, going forward, or a release.
+
+use redress_ledger::Role;
+use redress_ledger::quorum::Quorum;
+use redress_ledger::state::State;
+use uuid::Uuid;
+
+use super::{Next, PlanState, PlanView};
+use crate::hold::{Hold, Switch};
+use crate::plan::Action;
+
+/// Digits of a digest in a command line: enough to be unique, few enough to be read.
+const DIGEST_DIGITS: usize = 16;
+
+/// What is known of a run.
+pub(super) struct Situation<'a> {
+    pub run: Uuid,
+    pub state: State,
+    pub switch: Option<&'a Switch>,
+    /// Holds in force that bear on it, and who releases each.
+    pub holds: &'a [(&'a Hold, Quorum)],
+    pub plan: Option<&'a PlanView>,
+    /// Signatures that the plan still needs.
+    pub missing: &'a Quorum,
+    /// Who closes the run.
+    pub resolve: &'a Quorum,
+}
+
+/// The next safe act; `None` when nobody has to act.
+pub(super) fn next_act(now: &Situation<'_>) -> Option<Next> {
+    match now.state {
+        State::Running | State::Compensating => {
+            release_kill(now.switch).or_else(|| first_release(now.holds))
+        }
+        State::Failed | State::Stuck => Some(recover(now)),
+        State::Completed | State::Compensated | State::Resolved => {
+            // What other runs set is theirs to release.
+            let own: Vec<_> = now
+                .holds
+                .iter()
+                .filter(|(hold, _)| hold.run == Some(now.run))
+                .cloned()
+                .collect();
+            first_release(&own)
+        }
+    }
+}
+
+/// How the switch is released, unless it says `run`.
+pub(super) fn release_kill(switch: Option<&Switch>) -> Option<Next> {
+    let what = match switch {
+        Some(switch) if switch.state == "run" => return None,
+        Some(switch) => format!("the switch is {}: release it", switch.state),
+        None => "the switch row is missing, which counts as killed: release it".to_owned(),
+    };
+    Some(Next {
+        what,
+        command: "redress release kill --as KEY --reason TEXT".to_owned(),
+        who: vec![Role::Sovereign],
+    })
+}
+
+/// How a hold is released.
+pub(super) fn release_hold(hold: &Hold, quorum: &Quorum) -> Next {
+    Next {
+        what: format!("held ({}): repair the cause, then release", hold.scope),
+        command: format!("redress release {} --as KEY --reason TEXT", hold.id),
+        who: people(quorum),
+    }
+}
+
+fn first_release(holds: &[(&Hold, Quorum)]) -> Option<Next> {
+    holds
+        .first()
+        .map(|(hold, quorum)| release_hold(hold, quorum))
+}
+
+fn recover(now: &Situation<'_>) -> Next {
+    let Some(plan) = now.plan else {
+        return make_plan(now.run, "no plan was made yet");
+    };
+    let digest = plan.digest.to_string();
+    let digest = &digest[..DIGEST_DIGITS];
+    match plan.state {
+        PlanState::Approved => {
+            // An approved plan passes a kill, but not a freeze.
+            let frozen = now.switch.filter(|switch| switch.state == "frozen");
+            frozen
+                .and_then(|switch| release_kill(Some(switch)))
+                .unwrap_or_else(|| Next {
+                    what: "the plan has every signature that it needs: carry it out".to_owned(),
+                    command: format!("redress apply {digest}"),
+                    who: vec![Role::Operator],
+                })
+        }
+        PlanState::Made => Next {
+            what: "read the plan; whoever agrees signs it".to_owned(),
+            command: format!("redress approve {digest} --as KEY --reason TEXT"),
+            who: people(now.missing),
+        },
+        PlanState::Refused => refused(now, plan),
+        PlanState::Stale | PlanState::Applied | PlanState::Running => {
+            make_plan(now.run, "the run has moved on since the last plan")
+        }
+    }
+}
+
+fn make_plan(run: Uuid, why: &str) -> Next {
+    Next {
+        what: format!("{why}: plan the compensation"),
+        command: format!("redress plan {run}"),
+        who: vec![Role::Operator],
+    }
+}
+
+/// A plan that cannot start leaves two ways: forward after a repair, or a person closes the run.
+fn refused(now: &Situation<'_>, plan: &PlanView) -> Next {
+    let action = plan.actions.iter().find(|a| a.action == Action::Refuse);
+    let why = action.map_or_else(String::new, |a| format!(" (phase {}: {})", a.phase, a.why));
+    if now.state == State::Failed {
+        Next {
+            what: format!("there is no way back{why}: repair the cause, then go forward"),
+            command: format!("redress resume {}", now.run),
+            who: vec![Role::Operator],
+        }
+    } else {
+        Next {
+            what: format!("there is no way back{why}: settle what stands, then close the run"),
+            command: format!("redress resolve {} --reason TEXT --as KEY", now.run),
+            who: people(now.resolve),
+        }
+    }
+}
+
+/// One role for each signature.
+fn people(quorum: &Quorum) -> Vec<Role> {
+    quorum
+        .iter()
+        .flat_map(|(role, count)| std::iter::repeat_n(*role, *count as usize))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use redress_ledger::Hash;
+    use redress_ledger::quorum::one_sovereign;
+
+    use super::*;
+    use crate::view::RecordView;
+
+    fn plan(state: PlanState) -> PlanView {
+        PlanView {
+            digest: Hash::of(b"plan"),
+            state,
+            actions: Vec::new(),
+            basis: RecordView {
+                seq: 1,
+                hash: Hash::ZERO,
+            },
+            approvals: Vec::new(),
+            quorum: one_sovereign(),
+            automatic: false,
+            verified: true,
+        }
+    }
+
+    fn switch(state: &str) -> Switch {
+        Switch {
+            state: state.to_owned(),
+            switch_no: 2,
+            reason: "drill".to_owned(),
+            by: "test".to_owned(),
+            at: String::new(),
+        }
+    }
+
+    fn hold(run: Option<Uuid>) -> Hold {
+        Hold {
+            id: Uuid::from_u128(9),
+            scope: "subject".to_owned(),
+            target: Some("a".to_owned()),
+            run,
+            reason: "failed".to_owned(),
+            code: "RD0303".to_owned(),
+            by: "test".to_owned(),
+            at: String::new(),
+        }
+    }
+
+    #[track_caller]
+    fn check(
+        state: State,
+        switch_state: &str,
+        hold_run: Option<Option<Uuid>>,
+        plan: Option<&PlanView>,
+        expected: Option<&str>,
+    ) {
+        let run = Uuid::from_u128(1);
+        let held = hold_run.map(hold);
+        let holds: Vec<_> = held.iter().map(|hold| (hold, one_sovereign())).collect();
+        let next = next_act(&Situation {
+            run,
+            state,
+            switch: Some(&switch(switch_state)),
+            holds: &holds,
+            plan,
+            missing: &one_sovereign(),
+            resolve: &one_sovereign(),
+        });
+        let command = next.map(|next| {
+            let words: Vec<&str> = next.command.split(' ').take(2).collect();
+            words.join(" ")
+        });
+        assert_eq!(command.as_deref(), expected);
+    }
+
+    #[test]
+    fn each_situation_has_its_act() {
+        use PlanState::{Approved, Made, Refused, Stale};
+        use State::{Compensated, Completed, Failed, Running, Stuck};
+        let own = Some(Some(Uuid::from_u128(1)));
+        let other = Some(Some(Uuid::from_u128(2)));
+        check(Running, "run", None, None, None);
+        check(Running, "killed", None, None, Some("redress release"));
+        check(Running, "run", own, None, Some("redress release"));
+        check(Completed, "run", None, None, None);
+        check(Compensated, "run", own, None, Some("redress release"));
+        check(Compensated, "run", other, None, None);
+        check(Failed, "run", own, None, Some("redress plan"));
+        check(
+            Failed,
+            "run",
+            own,
+            Some(&plan(Made)),
+            Some("redress approve"),
+        );
+        check(
+            Failed,
+            "killed",
+            own,
+            Some(&plan(Approved)),
+            Some("redress apply"),
+        );
+        check(
+            Failed,
+            "frozen",
+            own,
+            Some(&plan(Approved)),
+            Some("redress release"),
+        );
+        check(Failed, "run", own, Some(&plan(Stale)), Some("redress plan"));
+        check(
+            Failed,
+            "run",
+            own,
+            Some(&plan(Refused)),
+            Some("redress resume"),
+        );
+        check(
+            Stuck,
+            "run",
+            own,
+            Some(&plan(Refused)),
+            Some("redress resolve"),
+        );
+    }
+
+    #[test]
+    fn who_must_act_is_listed_once_for_each_signature() {
+        let quorum = Quorum::from([(Role::Sovereign, 2), (Role::Reviewer, 1)]);
+        assert_eq!(
+            people(&quorum),
+            [Role::Reviewer, Role::Sovereign, Role::Sovereign]
+        );
+    }
+}
