@@ -28,7 +28,7 @@ pub use artefact::{ArtefactError, Line, read_artefact};
 use crate::finding::{DUPLICATE, POINTER_ROOT, REFUSED, SHAPE, WRITES, finding, read_with};
 use crate::inspect::plan::explain;
 use crate::inspect::proof::Case;
-use crate::inspect::{kept_columns, parameters, refused};
+use crate::inspect::{kept_columns, parameters, refused, unplanned};
 
 /// The name that saga files use.
 pub const NAME: &str = "backup";
@@ -220,6 +220,7 @@ async fn look(
     findings.extend(parameters(path, &prepared, query.params.len()));
     findings.extend(kept_columns(path, prepared.columns()));
     let plan = explain(tx, &query.sql).await?;
+    findings.extend(unplanned(path, &plan));
     if !plan.modified.is_empty() {
         findings.push(finding(
             path,

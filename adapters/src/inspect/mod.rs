@@ -3,19 +3,20 @@
 //!
 //! **Invariant:** plans are the generic ones; a plan for NULL parameters would hide whole branches.
 //!
-//! **What can go wrong:** the first statement that the server refuses ends the look, because its transaction is dead;
-//! the finding says so, and the next look finds the next.
+//! **What can go wrong:** the first statement that does not prepare ends the look at its phase, because the
+//! transaction is dead; the next look finds the next.
 
 pub(crate) mod lexer;
 pub(crate) mod plan;
 pub(crate) mod proof;
 
 use redress::adapter::{AdapterError, Finding};
-use redress::db::column_is_kept;
+use redress::db::{class_of_sqlstate, column_is_kept};
 use redress::phase_tx::TxError;
 use redress_ledger::Class;
 use tokio_postgres::{Column, Statement};
 
+use self::plan::Plan;
 use crate::finding::{COLUMNS, NOT_ACCEPTED, PARAMETERS, finding};
 
 /// What the server said about a statement, unless it said nothing about it: a lost connection, a lock timeout.
@@ -27,6 +28,14 @@ pub(crate) fn refused(path: &str, error: TxError) -> Result<Finding, AdapterErro
         _ if about_it => Ok(finding(path, NOT_ACCEPTED, error.to_string())),
         _ => Err(error.into()),
     }
+}
+
+/// What the server said when it planned a statement. What the business may say (a division by zero among constants)
+/// is left to the run, which then fails as any phase fails.
+pub(crate) fn unplanned(path: &str, plan: &Plan) -> Option<Finding> {
+    let (sqlstate, message) = plan.refused.as_ref()?;
+    let is_business = class_of_sqlstate(sqlstate) == Class::Business;
+    (!is_business).then(|| finding(path, NOT_ACCEPTED, format!("{message} [{sqlstate}]")))
 }
 
 /// Compares the number of parameters.

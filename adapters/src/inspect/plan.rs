@@ -4,12 +4,16 @@
 
 use std::collections::BTreeSet;
 
+use redress::db::{DbError, class_of_sqlstate};
 use redress::phase_tx::{PhaseTx, TxError};
+use redress_ledger::Class;
 use serde_json::Value;
 
 /// Sets plans to generic ones until the transaction ends.
 const GENERIC_PLANS: &str = include_str!("../../statements/generic_plans.sql");
 const EXPLAIN_PREPARED: &str = include_str!("../../statements/explain_prepared.sql");
+const EXPLAIN: &str = include_str!("../../statements/explain.sql");
+const EXPLAINED: &str = include_str!("../../statements/explained.sql");
 
 /// A statement's plan, reduced to what matters here.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -20,26 +24,50 @@ pub(crate) struct Plan {
     pub locks_rows: bool,
     /// There is a plan: the statement is no CALL, DO, LOCK or DDL.
     pub planned: bool,
+    /// Why the server could not plan it: SQLSTATE and message.
+    pub refused: Option<(String, String)>,
 }
 
 /// Explains a statement that this session has prepared.
 pub(crate) async fn explain(tx: &PhaseTx<'_>, sql: &str) -> Result<Plan, TxError> {
     tx.execute(GENERIC_PLANS, &[]).await?;
-    let rows = tx.query(EXPLAIN_PREPARED, &[&sql]).await?;
-    let Some(row) = rows.first() else {
-        // A pooler that renames or drops prepared statements: nothing is known, nothing is proven.
-        return Ok(Plan::default());
-    };
-    let text: String = row.try_get(0)?;
     let mut plan = Plan::default();
-    for row in tx.query(&text, &[]).await? {
+    if tx.execute(EXPLAIN_PREPARED, &[&sql]).await? == 0 {
+        // A pooler that renames or drops prepared statements: nothing is known, nothing is proven.
+        return Ok(plan);
+    }
+    tx.execute(EXPLAIN, &[]).await?;
+    for row in tx.query(EXPLAINED, &[]).await? {
         read(&row.try_get::<_, Value>(0)?, &mut plan);
     }
-    Ok(plan)
+    match plan.refused {
+        Some((sqlstate, message)) if is_passing(&sqlstate) => Err(TxError::Db(DbError::Server {
+            sqlstate,
+            message,
+            constraint: None,
+            detail: None,
+        })),
+        _ => Ok(plan),
+    }
+}
+
+/// Whether an error says nothing about the statement: a lock timeout, a server that stops.
+fn is_passing(sqlstate: &str) -> bool {
+    matches!(
+        class_of_sqlstate(sqlstate),
+        Class::Retry | Class::InDoubt | Class::Kill
+    )
 }
 
 /// Walks all nodes, those of sub-plans and CTEs too.
 fn read(explained: &Value, plan: &mut Plan) {
+    let text = |key: &str| {
+        explained
+            .get(key)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    plan.refused = text("sqlstate").map(|sqlstate| (sqlstate, text("message").unwrap_or_default()));
     for statement in explained.as_array().map(Vec::as_slice).unwrap_or_default() {
         if let Some(root) = statement.get("Plan") {
             plan.planned = true;
@@ -98,5 +126,14 @@ mod tests {
         let mut utility = Plan::default();
         read(&json!(["Utility Statement"]), &mut utility);
         assert_eq!(utility, Plan::default());
+        let mut refused = Plan::default();
+        read(
+            &json!({"sqlstate": "22012", "message": "division by zero"}),
+            &mut refused,
+        );
+        assert_eq!(
+            refused.refused,
+            Some(("22012".to_owned(), "division by zero".to_owned()))
+        );
     }
 }

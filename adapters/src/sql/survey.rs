@@ -12,11 +12,11 @@ use tokio_postgres::types::Type;
 
 use super::compile::List;
 use super::with::{Stmt, With};
-use crate::finding::{COVERAGE, GUARD_LOCKS, NOT_A_JUDGEMENT, WRITES, finding};
+use crate::finding::{COVERAGE, GUARD_LOCKS, NOT_A_JUDGEMENT, NOT_ACCEPTED, WRITES, finding};
 use crate::inspect::lexer::Tokens;
 use crate::inspect::plan::{Plan, explain};
 use crate::inspect::proof::{Case, modified};
-use crate::inspect::{kept_columns, parameters, refused};
+use crate::inspect::{kept_columns, parameters, refused, unplanned};
 
 /// Looks at every statement; stops at the first that the server refuses, whose transaction is dead.
 pub(super) async fn survey(
@@ -62,6 +62,7 @@ async fn statement(
         findings.extend(judgement(path, &prepared));
     }
     let plan = explain(tx, &stmt.sql).await?;
+    findings.extend(unplanned(path, &plan));
     if list == List::Guard {
         findings.extend(guard(path, &stmt.sql, &plan));
     }
@@ -109,6 +110,15 @@ fn judgement(path: &str, statement: &Statement) -> Option<Finding> {
 /// A guard only reads, and holds what it read until the compensation has committed.
 fn guard(path: &str, sql: &str, plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();
+    if let Some((sqlstate, message)) = &plan.refused {
+        // It could never say yes; other refusals are findings of every list.
+        let said = format!("the guard cannot be planned: {message} [{sqlstate}]");
+        let new = unplanned(path, plan).is_none();
+        return new
+            .then(|| finding(path, NOT_ACCEPTED, said))
+            .into_iter()
+            .collect();
+    }
     if !plan.modified.is_empty() {
         findings.push(finding(
             path,
