@@ -282,10 +282,55 @@ pub const BLOB_BY_ID: Statement = Statement {
     name: "blob_by_id",
     text: include_str!("../read/blob_by_id.sql"),
 };
+/// These blobs, without their content: ids. The constant is what commitments begin with, as bytes.
+pub const CHECK_BLOBS: Statement = Statement {
+    name: "check_blobs",
+    text: include_str!("../read/check_blobs.sql"),
+};
+/// Every used decision, after this one: decision, limit.
+pub const CHECK_DECISIONS: Statement = Statement {
+    name: "check_decisions",
+    text: include_str!("../read/check_decisions.sql"),
+};
+/// Every definition with its bytes.
+pub const CHECK_DEFINITIONS: Statement = Statement {
+    name: "check_definitions",
+    text: include_str!("../read/check_definitions.sql"),
+};
+/// Every hold, after this one: hold, limit.
+pub const CHECK_HOLDS: Statement = Statement {
+    name: "check_holds",
+    text: include_str!("../read/check_holds.sql"),
+};
+/// Every run as it stands, after this one: run, limit.
+pub const CHECK_RUNS: Statement = Statement {
+    name: "check_runs",
+    text: include_str!("../read/check_runs.sql"),
+};
+/// How many blobs there are.
+pub const COUNT_BLOBS: Statement = Statement {
+    name: "count_blobs",
+    text: include_str!("../read/count_blobs.sql"),
+};
 /// Runs, youngest first: saga, state, subject (each may be null), limit.
 pub const LIST_RUNS: Statement = Statement {
     name: "list_runs",
     text: include_str!("../read/list_runs.sql"),
+};
+/// Plans whose digest begins so: hex prefix.
+pub const PLANS_BY_PREFIX: Statement = Statement {
+    name: "plans_by_prefix",
+    text: include_str!("../read/plans_by_prefix.sql"),
+};
+/// The plans of these runs: runs.
+pub const PLANS_OF_RUNS: Statement = Statement {
+    name: "plans_of_runs",
+    text: include_str!("../read/plans_of_runs.sql"),
+};
+/// Plans of a run that is not there: limit.
+pub const PLANS_WITHOUT_RUN: Statement = Statement {
+    name: "plans_without_run",
+    text: include_str!("../read/plans_without_run.sql"),
 };
 /// One plan: digest.
 pub const PLAN_BY_DIGEST: Statement = Statement {
@@ -297,40 +342,30 @@ pub const PLAN_OF_RUN: Statement = Statement {
     name: "plan_of_run",
     text: include_str!("../read/plan_of_run.sql"),
 };
-/// Plans whose digest begins so: hex prefix.
-pub const PLANS_BY_PREFIX: Statement = Statement {
-    name: "plans_by_prefix",
-    text: include_str!("../read/plans_by_prefix.sql"),
-};
 /// The triggers that keep records append-only, and whether each fires always.
 pub const PROTECTIONS: Statement = Statement {
     name: "protections",
     text: include_str!("../read/protections.sql"),
-};
-/// The hash of one record: run, seq.
-pub const RECORD_HASH_AT: Statement = Statement {
-    name: "record_hash_at",
-    text: include_str!("../read/record_hash_at.sql"),
 };
 /// A run's records in order: run, after this seq.
 pub const RECORDS_OF_RUN: Statement = Statement {
     name: "records_of_run",
     text: include_str!("../read/records_of_run.sql"),
 };
-/// One run: id.
-pub const RUN_BY_ID: Statement = Statement {
-    name: "run_by_id",
-    text: include_str!("../read/run_by_id.sql"),
+/// The hash of one record: run, seq.
+pub const RECORD_HASH_AT: Statement = Statement {
+    name: "record_hash_at",
+    text: include_str!("../read/record_hash_at.sql"),
 };
-/// One run: saga, key.
-pub const RUN_BY_KEY: Statement = Statement {
-    name: "run_by_key",
-    text: include_str!("../read/run_by_key.sql"),
+/// The refusals of these runs: runs.
+pub const REFUSALS_OF_RUNS: Statement = Statement {
+    name: "refusals_of_runs",
+    text: include_str!("../read/refusals_of_runs.sql"),
 };
-/// Every run with its head, after this one: run, limit.
-pub const RUN_HEADS: Statement = Statement {
-    name: "run_heads",
-    text: include_str!("../read/run_heads.sql"),
+/// Refusals of a run that is not there: limit.
+pub const REFUSALS_WITHOUT_RUN: Statement = Statement {
+    name: "refusals_without_run",
+    text: include_str!("../read/refusals_without_run.sql"),
 };
 /// Runs whose id begins so: prefix.
 pub const RUNS_BY_PREFIX: Statement = Statement {
@@ -347,10 +382,65 @@ pub const RUNS_WITH_RECORDS: Statement = Statement {
     name: "runs_with_records",
     text: include_str!("../read/runs_with_records.sql"),
 };
+/// One run: id.
+pub const RUN_BY_ID: Statement = Statement {
+    name: "run_by_id",
+    text: include_str!("../read/run_by_id.sql"),
+};
+/// One run: saga, key.
+pub const RUN_BY_KEY: Statement = Statement {
+    name: "run_by_key",
+    text: include_str!("../read/run_by_key.sql"),
+};
+/// Every run with its head, after this one: run, limit.
+pub const RUN_HEADS: Statement = Statement {
+    name: "run_heads",
+    text: include_str!("../read/run_heads.sql"),
+};
+/// Every constraint and index on our tables, and whether it is in force: schema.
+pub const SCHEMA_CONSTRAINTS: Statement = Statement {
+    name: "schema_constraints",
+    text: include_str!("../read/schema_constraints.sql"),
+};
+/// Every function in our schema: schema.
+pub const SCHEMA_FUNCTIONS: Statement = Statement {
+    name: "schema_functions",
+    text: include_str!("../read/schema_functions.sql"),
+};
+/// Who besides the owner may call each function in our schema; no name is PUBLIC: schema.
+pub const SCHEMA_FUNCTION_RIGHTS: Statement = Statement {
+    name: "schema_function_rights",
+    text: include_str!("../read/schema_function_rights.sql"),
+};
+/// Which of these roles can do what only the owner may: owner, roles.
+pub const SCHEMA_MEMBERS: Statement = Statement {
+    name: "schema_members",
+    text: include_str!("../read/schema_members.sql"),
+};
+/// Rights to change our tables or schema that somebody besides the owner has; no name is PUBLIC: schema.
+pub const SCHEMA_RIGHTS: Statement = Statement {
+    name: "schema_rights",
+    text: include_str!("../read/schema_rights.sql"),
+};
+/// Every table in our schema and what could change or hide its rows: schema.
+pub const SCHEMA_TABLES: Statement = Statement {
+    name: "schema_tables",
+    text: include_str!("../read/schema_tables.sql"),
+};
+/// Every trigger on our tables: schema. The type's bits: 1 row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate.
+pub const SCHEMA_TRIGGERS: Statement = Statement {
+    name: "schema_triggers",
+    text: include_str!("../read/schema_triggers.sql"),
+};
 /// The head of the system log.
 pub const SYSTEM_HEAD: Statement = Statement {
     name: "system_head",
     text: include_str!("../read/system_head.sql"),
+};
+/// Blobs that no record of their run names: limit. A record names one by its id, in lower case.
+pub const UNREFERENCED_BLOBS: Statement = Statement {
+    name: "unreferenced_blobs",
+    text: include_str!("../read/unreferenced_blobs.sql"),
 };
 
 /// Every statement, in the order of the flow.
@@ -398,18 +488,36 @@ pub const STATEMENTS: &[Statement] = &[
     ALL_HOLDS_STATE,
     ALL_RECORDS,
     BLOB_BY_ID,
+    CHECK_BLOBS,
+    CHECK_DECISIONS,
+    CHECK_DEFINITIONS,
+    CHECK_HOLDS,
+    CHECK_RUNS,
+    COUNT_BLOBS,
     LIST_RUNS,
+    PLANS_BY_PREFIX,
+    PLANS_OF_RUNS,
+    PLANS_WITHOUT_RUN,
     PLAN_BY_DIGEST,
     PLAN_OF_RUN,
-    PLANS_BY_PREFIX,
     PROTECTIONS,
-    RECORD_HASH_AT,
     RECORDS_OF_RUN,
-    RUN_BY_ID,
-    RUN_BY_KEY,
-    RUN_HEADS,
+    RECORD_HASH_AT,
+    REFUSALS_OF_RUNS,
+    REFUSALS_WITHOUT_RUN,
     RUNS_BY_PREFIX,
     RUNS_NEEDING_A_PERSON,
     RUNS_WITH_RECORDS,
+    RUN_BY_ID,
+    RUN_BY_KEY,
+    RUN_HEADS,
+    SCHEMA_CONSTRAINTS,
+    SCHEMA_FUNCTIONS,
+    SCHEMA_FUNCTION_RIGHTS,
+    SCHEMA_MEMBERS,
+    SCHEMA_RIGHTS,
+    SCHEMA_TABLES,
+    SCHEMA_TRIGGERS,
     SYSTEM_HEAD,
+    UNREFERENCED_BLOBS,
 ];

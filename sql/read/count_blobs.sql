@@ -1,0 +1,3 @@
+-- How many blobs there are.
+select count(*)
+from redress.blob
