@@ -1,3 +1,98 @@
 //! The redress command: parse, call, print, exit code.
+//!
+//! ```text
+//! args -> place (state, trust, database, engine) -> commands -> say (data, talk) -> exit
+//! ```
+//!
+//! **Invariant:** what the command knows of sagas it asks the engine; nothing is decided here.
+//!
+//! **Invariant:** the exit status comes from one table, [`exit`], and every code has a page in `redress_runbooks`.
 
+pub mod args;
 pub mod cluster;
+pub mod commands;
+pub mod exit;
+pub mod fail;
+pub mod place;
+pub mod read;
+pub mod say;
+pub mod secret;
+pub mod text;
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Cli, Globals};
+use crate::exit::Exit;
+use crate::fail::Fail;
+use crate::place::Place;
+
+/// Runs one command line.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output, where a closed pipe is no error.
+            let _ = error.print();
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
+            return exit.into();
+        }
+    };
+    listen(&cli.globals);
+    let place = Place::new(cli.globals);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(commands::run(&place, cli.command));
+            // What still runs is a connection's task; nobody waits for it.
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(Fail::own(
+            "RD0918",
+            format!("no runtime could be made: {error}"),
+        )),
+    };
+    match result {
+        Ok(exit) => exit,
+        Err(fail) => {
+            fail.tell(&place.say);
+            fail.exit()
+        }
+    }
+    .into()
+}
+
+/// Sends what the engine logs to standard error.
+fn listen(globals: &Globals) {
+    let level = match (globals.quiet, globals.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, 2) => "debug",
+        (false, _) => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("warn,redress={level},redress_cli={level}")));
+    // A second subscriber is refused; then somebody listens already.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .try_init();
+}
+
+/// The whole command line, for completions.
+pub(crate) fn command_line() -> clap::Command {
+    Cli::command()
+}

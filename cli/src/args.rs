@@ -1,0 +1,158 @@
+//! What can be written on the command line: the commands, and the flags that all of them share.
+//!
+//! **Not here:** commands that this version cannot carry out; what is offered works.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use redress::SchemaName;
+
+use crate::commands::{audit, db, explain, hold, key, look, plan, run, saga, start, work};
+
+/// A saga engine for PostgreSQL whose undo can be trusted.
+#[derive(Debug, Parser)]
+#[command(
+    name = "redress",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit status: 0 done, 1 failed, 2 usage, 3 a person must act, 4 refused, 5 approvals \
+missing, 6 stale, 7 verification failed, 8 verification incomplete, 75 database unreachable, 78 wrong schema \
+version or configuration.\n\nWithout a URL a private PostgreSQL under the state folder is used."
+)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Globals {
+    /// The database [env: REDRESS_DATABASE_URL, DATABASE_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub database: Option<String>,
+    /// Folder for snapshots, holds, keys and artefacts [default: ~/.local/state/redress]
+    #[arg(long, global = true, value_name = "DIR", env = "REDRESS_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Whose signatures count [default: STATE/trust when it exists]
+    #[arg(long, global = true, value_name = "FILE", env = "REDRESS_TRUST")]
+    pub trust: Option<PathBuf>,
+    /// Who signs: a key file, or the name of a key in STATE/keys
+    #[arg(long = "as", global = true, value_name = "KEY")]
+    pub signer: Option<String>,
+    /// File with the passphrase of the key
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "REDRESS_KEY_PASSPHRASE_FILE"
+    )]
+    pub passphrase_file: Option<PathBuf>,
+    /// One JSON value on standard output
+    #[arg(long, global = true, conflicts_with = "jsonl")]
+    pub json: bool,
+    /// One JSON value a line, for streams
+    #[arg(long, global = true)]
+    pub jsonl: bool,
+    /// Colour: always, never, or on a terminal without NO_COLOR
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+    /// Only errors on standard error
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// More on standard error; twice for even more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Never ask; fail and name the flag that is missing
+    #[arg(long, global = true)]
+    pub non_interactive: bool,
+    /// The schema of the installation
+    #[arg(long, global = true, value_name = "NAME", default_value = "redress")]
+    pub schema: SchemaName,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The private server, and the schema of any database
+    Db {
+        /// What to do.
+        #[command(subcommand)]
+        command: db::Command,
+    },
+    /// Saga files and what is registered
+    Saga {
+        /// What to do.
+        #[command(subcommand)]
+        command: saga::Command,
+    },
+    /// Start a run
+    Start(start::Args),
+    /// Work: claim runs and drive them
+    Work(work::Args),
+    /// What needs a person, oldest first, and what to do (exit 0 nothing, 3 something)
+    Status,
+    /// List runs
+    Runs(look::RunsArgs),
+    /// Show a run: phases, holds, plan, what to do next
+    Show(look::ShowArgs),
+    /// The records of a run, or of all
+    Log(look::LogArgs),
+    /// Stop a running run; it fails and goes the definition's way
+    Cancel(run::CancelArgs),
+    /// Make or show the plan that compensates a run
+    Plan(plan::PlanArgs),
+    /// Sign a plan
+    Approve(plan::ApproveArgs),
+    /// Carry out an approved plan
+    Apply(plan::ApplyArgs),
+    /// Let a failed run go forward again
+    Resume(run::ResumeArgs),
+    /// Close a failed or stuck run by a signed decision; what stands stays
+    Resolve(run::ResolveArgs),
+    /// Stop everything, a saga, a subject or a run
+    Hold(hold::HoldArgs),
+    /// List the holds in force, and the kill switch
+    Holds,
+    /// Lift a hold, or the kill switch, by a signed decision
+    Release(hold::ReleaseArgs),
+    /// Stop all forward work and all automatic compensation, now
+    Kill(hold::KillArgs),
+    /// Keys to sign with, and whose signatures count
+    Key {
+        /// What to do.
+        #[command(subcommand)]
+        command: key::Command,
+    },
+    /// The ledger: read it, verify it
+    Audit {
+        /// What to do.
+        #[command(subcommand)]
+        command: audit::Command,
+    },
+    /// What an error code means and what to do
+    Explain(explain::Args),
+    /// Completions for a shell, on standard output
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}

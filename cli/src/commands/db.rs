@@ -1,0 +1,211 @@
+//! `db`: the private server, and the schema of any database.
+
+use redress::schema::{self, SCHEMA_VERSION};
+use serde_json::json;
+
+use crate::cluster::{self, Status};
+use crate::exit::Exit;
+use crate::fail::Fail;
+use crate::place::{Place, default_origin, open, redress_sql};
+
+/// What to do with a database.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Bring the private server up, with our schema in it, and print its URL
+    Up,
+    /// Stop the private server; its data stays
+    Down,
+    /// Say which database would be used, and what stands there
+    Status,
+    /// Install or upgrade the schema in the database of --database
+    Migrate {
+        /// The name of a new ledger [default: redress.local/<an id>]
+        #[arg(long, value_name = "NAME")]
+        origin: Option<String>,
+    },
+}
+
+/// Carries it out.
+///
+/// # Errors
+/// [`Fail`]: what was asked was not done.
+pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
+    match command {
+        Command::Up => up(place).await,
+        Command::Down => down(place),
+        Command::Status => status(place).await,
+        Command::Migrate { origin } => migrate(place, origin.as_deref()).await,
+    }
+}
+
+async fn up(place: &Place) -> Result<Exit, Fail> {
+    let url = place.private_up().await?;
+    // A schema that is newer or of another text is told here and not by the next command.
+    let session = open(&url).await?;
+    let sql = redress_sql(&place.globals.schema);
+    schema::inspect(&session, &sql)
+        .await
+        .map_err(redress::Error::from)?;
+    if place.say.is_json() {
+        place
+            .say
+            .value(&json!({"schema": 1, "url": url, "errors": []}))?;
+    } else {
+        place.say.data(&url)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn down(place: &Place) -> Result<Exit, Fail> {
+    let ran = cluster::down(&place.cluster_dir()?)?;
+    if place.say.is_json() {
+        place
+            .say
+            .value(&json!({"schema": 1, "stopped": ran, "errors": []}))?;
+    } else {
+        place.say.notice(if ran {
+            "the private server is stopped"
+        } else {
+            "no private server was running"
+        });
+    }
+    Ok(Exit::Done)
+}
+
+async fn status(place: &Place) -> Result<Exit, Fail> {
+    let given = place.given_url();
+    let dir = place.cluster_dir()?;
+    let (server, url) = match &given {
+        Some(url) => ("given".to_owned(), Some(url.clone())),
+        None => match cluster::status(&dir)? {
+            Status::Missing => ("no private server yet".to_owned(), None),
+            Status::Stopped { data } => (
+                format!("private, stopped, data in {}", data.display()),
+                None,
+            ),
+            Status::Leaving { pids } => (format!("private, ending, processes {pids:?}"), None),
+            Status::Running { pid, data, .. } => {
+                let running = format!("private, process {pid}, data in {}", data.display());
+                (running, Some(place.private_up().await?))
+            }
+        },
+    };
+    let Some(url) = url else {
+        if place.say.is_json() {
+            place
+                .say
+                .value(&json!({"schema": 1, "server": server, "url": null, "errors": []}))?;
+        } else {
+            place.say.line(&server)?;
+            place.say.notice("`redress db up` brings it up");
+        }
+        return Ok(Exit::Unreachable);
+    };
+    let session = open(&url).await?;
+    let sql = redress_sql(&place.globals.schema);
+    let found = schema::inspect(&session, &sql)
+        .await
+        .map_err(redress::Error::from)?;
+    if place.say.is_json() {
+        place.say.value(&json!({
+            "schema": 1,
+            "server": server,
+            "url": without_password(&url),
+            "installation": {
+                "name": place.globals.schema.as_str(),
+                "version": SCHEMA_VERSION,
+                "origin": found.origin,
+                "generation": found.generation,
+                "system_identifier": found.system_identifier,
+            },
+            "errors": [],
+        }))?;
+    } else {
+        place.say.line(&format!("server      {server}"))?;
+        place
+            .say
+            .line(&format!("url         {}", without_password(&url)))?;
+        place.say.line(&format!(
+            "schema      {} version {SCHEMA_VERSION}",
+            place.globals.schema.as_str()
+        ))?;
+        place.say.line(&format!("origin      {}", found.origin))?;
+        place
+            .say
+            .line(&format!("generation  {}", found.generation))?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn migrate(place: &Place, origin: Option<&str>) -> Result<Exit, Fail> {
+    let url = place.url().await?;
+    let session = open(&url).await?;
+    let origin = origin.map_or_else(default_origin, str::to_owned);
+    let done = place.migrate(&session, &origin).await?;
+    let sql = redress_sql(&place.globals.schema);
+    let found = schema::inspect(&session, &sql)
+        .await
+        .map_err(redress::Error::from)?;
+    if place.say.is_json() {
+        place.say.value(&json!({
+            "schema": 1,
+            "applied": done,
+            "version": SCHEMA_VERSION,
+            "origin": found.origin,
+            "errors": [],
+        }))?;
+    } else if done.is_empty() {
+        place.say.line(&format!(
+            "nothing to do: version {SCHEMA_VERSION}, origin {}",
+            found.origin
+        ))?;
+    } else {
+        let numbers: Vec<String> = done.iter().map(ToString::to_string).collect();
+        let text = format!(
+            "applied {}: version {SCHEMA_VERSION}, origin {}",
+            numbers.join(", "),
+            found.origin
+        );
+        place.say.line(&text)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The URL with what stands between `:` and `@` left out.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        // Key and value pairs: only the password is private.
+        let words = url.split_whitespace();
+        let shown = words.map(|word| {
+            if word.starts_with("password=") {
+                "password=***"
+            } else {
+                word
+            }
+        });
+        return shown.collect::<Vec<_>>().join(" ");
+    };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let Some(at) = rest[..end].rfind('@') else {
+        return url.to_owned();
+    };
+    let user = rest[..at].split(':').next().unwrap_or_default();
+    format!("{scheme}://{user}{}", &rest[at..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let check = |url: &str, shown: &str| assert_eq!(without_password(url), shown);
+        check("postgres://me:secret@db:5432/x", "postgres://me@db:5432/x");
+        check("postgres://me@%2Ftmp/x", "postgres://me@%2Ftmp/x");
+        check("postgres://db/x?user=a@b", "postgres://db/x?user=a@b");
+        check(
+            "host=db user=me password=secret",
+            "host=db user=me password=***",
+        );
+    }
+}

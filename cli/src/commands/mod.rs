@@ -1,0 +1,85 @@
+//! One file for each family of commands; each parses, calls the engine, prints, and gives the exit status.
+
+pub mod audit;
+pub mod db;
+pub mod explain;
+pub mod hold;
+pub mod key;
+pub mod look;
+pub mod plan;
+pub mod run;
+pub mod saga;
+pub mod start;
+pub mod work;
+
+use std::io::Write;
+use std::str::FromStr;
+use std::time::Duration;
+
+use redress::Engine;
+use redress::definition::duration;
+use uuid::Uuid;
+
+use crate::args::Command;
+use crate::exit::Exit;
+use crate::fail::Fail;
+use crate::place::Place;
+
+/// Carries out a command.
+///
+/// # Errors
+/// [`Fail`]: what was asked was not done.
+pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
+    match command {
+        Command::Db { command } => db::run(place, &command).await,
+        Command::Saga { command } => saga::run(place, &command).await,
+        Command::Start(args) => start::start(place, &args).await,
+        Command::Work(args) => work::work(place, &args).await,
+        Command::Status => look::status(place).await,
+        Command::Runs(args) => look::runs(place, &args).await,
+        Command::Show(args) => look::show(place, &args).await,
+        Command::Log(args) => look::log(place, &args).await,
+        Command::Cancel(args) => run::cancel(place, &args).await,
+        Command::Plan(args) => plan::plan(place, &args).await,
+        Command::Approve(args) => plan::approve(place, &args).await,
+        Command::Apply(args) => plan::apply(place, &args).await,
+        Command::Resume(args) => run::resume(place, &args).await,
+        Command::Resolve(args) => run::resolve(place, &args).await,
+        Command::Hold(args) => hold::hold(place, &args).await,
+        Command::Holds => hold::holds(place).await,
+        Command::Release(args) => hold::release(place, &args).await,
+        Command::Kill(args) => hold::kill(place, &args).await,
+        Command::Key { command } => key::run(place, &command),
+        Command::Audit { command } => audit::run(place, &command).await,
+        Command::Explain(args) => explain::explain(place, &args),
+        Command::Completions { shell } => completions(place, shell),
+    }
+}
+
+fn completions(place: &Place, shell: clap_complete::Shell) -> Result<Exit, Fail> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut crate::command_line(), "redress", &mut text);
+    text.flush()
+        .map_err(|error| Fail::own("RD0921", error.to_string()))?;
+    place.say.data(String::from_utf8_lossy(&text).trim_end())?;
+    Ok(Exit::Done)
+}
+
+/// The run that is meant: its full id, or a prefix that only it has.
+async fn find_run(engine: &Engine, text: &str) -> Result<Uuid, Fail> {
+    Ok(engine.find_run(text).await?)
+}
+
+/// A length of time as saga files write it: `500ms`, `10s`, `2m`.
+#[derive(Clone, Copy, Debug)]
+pub struct Length(pub Duration);
+
+impl FromStr for Length {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        duration::parse(text)
+            .map(|ms| Self(Duration::from_millis(ms)))
+            .ok_or_else(|| "a length of time is a number and ms, s, m or h, such as 10s".to_owned())
+    }
+}

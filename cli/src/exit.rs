@@ -1,0 +1,128 @@
+//! Decides the exit status: one table from error codes, one from how a run ended.
+//!
+//! **Invariant:** every code that the sources know has a status here; a test reads the sources.
+
+use redress::Outcome;
+
+/// What a shell is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done; a run that was asked for is completed.
+    Done = 0,
+    /// Failed; a run that was asked for failed or is compensated.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// Held, killed, stuck or not drained: a person must act.
+    Person = 3,
+    /// Refused, nothing changed.
+    Refused = 4,
+    /// Signatures are missing.
+    Approvals = 5,
+    /// The plan is stale.
+    Stale = 6,
+    /// A verification failed.
+    Verification = 7,
+    /// A verification could not be completed.
+    Incomplete = 8,
+    /// The database cannot be reached, or not now.
+    Unreachable = 75,
+    /// Wrong schema version or configuration.
+    Configuration = 78,
+}
+
+impl Exit {
+    /// The status of a run that was asked for.
+    pub fn of_outcome(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Completed(_) => Self::Done,
+            Outcome::Compensated(_) | Outcome::Resolved(_) => Self::Failed,
+            Outcome::Held(_) | Outcome::Stuck(_) => Self::Person,
+        }
+    }
+
+    /// The status of an error, by its code; `None` for a code that nobody decided about.
+    pub fn of_code(code: &str) -> Option<Self> {
+        let number: u16 = code.strip_prefix("RD")?.parse().ok()?;
+        Some(match number {
+            // What is stored is not what it was: a person must look.
+            125 => Self::Person,
+            101..=124 | 130..=131 | 140..=145 | 190..=195 => Self::Refused,
+            201 => Self::Configuration,
+            202..=205 | 214 | 216 | 217 => Self::Person,
+            206..=213 | 215 => Self::Refused,
+            302 | 304 | 307 | 308 => Self::Refused,
+            301 | 303 | 305 | 306 | 309..=316 => Self::Failed,
+            401..=408 | 421 | 423 | 425 | 426 => Self::Refused,
+            409 | 410 | 422 | 424 => Self::Person,
+            420 => Self::Stale,
+            501..=522 | 540..=559 | 563 => Self::Refused,
+            530..=532 => Self::Configuration,
+            560 | 562 => Self::Approvals,
+            642 | 673 => Self::Failed,
+            672 => Self::Person,
+            674 => Self::Refused,
+            600..=606 | 610..=614 | 620..=621 | 630..=638 | 640..=641 => Self::Verification,
+            650..=654 | 660..=665 | 670..=671 | 675..=699 => Self::Verification,
+            701..=706 | 804 => Self::Configuration,
+            801 | 802 | 806 | 807 | 809 => Self::Unreachable,
+            803 | 805 => Self::Failed,
+            808 => Self::Person,
+            850..=853 | 858 | 859 | 950 | 952..=954 => Self::Configuration,
+            854..=857 | 951 => Self::Unreachable,
+            901 | 921 | 960 => Self::Failed,
+            961 => Self::Verification,
+            910..=912 | 914..=917 | 919 | 923 | 925 => Self::Refused,
+            913 | 924 => Self::Usage,
+            918 | 920 => Self::Configuration,
+            922 => Self::Verification,
+            _ => return None,
+        })
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_exit_statuses_is_kept() {
+        let check = |code: &str, exit: u8| {
+            let found = Exit::of_code(code).map(|exit| exit as u8);
+            assert_eq!(found, Some(exit), "{code}");
+        };
+        check("RD0116", 4);
+        check("RD0203", 3);
+        check("RD0206", 4);
+        check("RD0211", 4);
+        check("RD0214", 3);
+        check("RD0420", 6);
+        check("RD0421", 4);
+        check("RD0424", 3);
+        check("RD0560", 5);
+        check("RD0562", 5);
+        check("RD0632", 7);
+        check("RD0701", 78);
+        check("RD0702", 78);
+        check("RD0801", 75);
+        check("RD0802", 75);
+        check("RD0804", 78);
+        check("RD0913", 2);
+        assert_eq!(Exit::of_code("RD9999"), None);
+        assert_eq!(Exit::of_code("E1"), None);
+    }
+
+    #[test]
+    fn every_page_has_an_exit_status() {
+        for page in redress_runbooks::pages() {
+            assert!(Exit::of_code(page.code).is_some(), "{}", page.code);
+        }
+    }
+}

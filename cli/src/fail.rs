@@ -1,0 +1,198 @@
+//! Every way in which a command can end without doing what was asked, and how that is told.
+
+use std::path::PathBuf;
+
+use redress::adapter::Finding;
+use redress::definition::DefinitionError;
+use redress_ledger::key::KeyError;
+use redress_ledger::keyfile::KeyFileError;
+use redress_ledger::trust::TrustError;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use crate::cluster::ClusterError;
+use crate::exit::Exit;
+use crate::say::Say;
+
+/// A command did not do what was asked.
+#[derive(Debug, Error)]
+pub enum Fail {
+    /// The engine said no.
+    #[error(transparent)]
+    Engine(#[from] redress::Error),
+    /// The private server cannot be had.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A key file is not accepted.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// A key is not accepted.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The trust file is not accepted.
+    #[error("{source}, trust file {}", path.display())]
+    Trust {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TrustError,
+    },
+    /// A saga file is refused.
+    #[error("the saga file is refused, with {} finding(s)", .0.len())]
+    Saga(Vec<Located>),
+    /// Something of the command itself.
+    #[error("{message}")]
+    Own {
+        /// The stable code.
+        code: &'static str,
+        /// What happened.
+        message: String,
+    },
+    /// Whoever reads our output has gone; that is no error.
+    #[error("the output is closed")]
+    ClosedPipe,
+}
+
+/// One finding of a saga file, with its place.
+#[derive(Clone, Debug)]
+pub struct Located {
+    /// The stable code.
+    pub code: &'static str,
+    /// `FILE:LINE:COLUMN`, or nothing where there is no file.
+    pub place: String,
+    /// The line, from 1; 0 where there is no file.
+    pub line: u32,
+    /// The column, from 1; 0 where there is no file.
+    pub column: u32,
+    /// The value, as a JSON pointer into the definition.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Located {
+    /// A finding without a file: only its pointer says where.
+    pub fn nowhere(finding: &Finding) -> Self {
+        Self {
+            code: finding.code,
+            place: finding.path.clone(),
+            line: 0,
+            column: 0,
+            path: finding.path.clone(),
+            message: finding.message.clone(),
+        }
+    }
+
+    /// This finding as JSON.
+    pub fn json(&self) -> Value {
+        json!({
+            "code": self.code,
+            "message": self.message,
+            "path": self.path,
+            "place": self.place,
+            "line": self.line,
+            "column": self.column,
+        })
+    }
+}
+
+impl From<DefinitionError> for Located {
+    fn from(error: DefinitionError) -> Self {
+        Self {
+            code: error.code(),
+            place: format!("{}:{}:{}", error.file, error.line, error.column),
+            line: error.line,
+            column: error.column,
+            message: error.message(),
+            path: error.path,
+        }
+    }
+}
+
+impl Fail {
+    /// A failure of the command itself.
+    pub fn own(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Own {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Engine(error) => error.code(),
+            Self::Cluster(error) => error.code(),
+            Self::KeyFile(error) => error.code(),
+            Self::Key(error) => error.code(),
+            Self::Trust { source, .. } => source.code(),
+            Self::Saga(findings) => findings.first().map_or("RD0110", |finding| finding.code),
+            Self::Own { code, .. } => code,
+            Self::ClosedPipe => "RD0921",
+        }
+    }
+
+    /// The exit status.
+    pub fn exit(&self) -> Exit {
+        match self {
+            // Whatever is wrong with a definition, it was refused and nothing changed.
+            Self::Saga(_) | Self::Engine(redress::Error::Definition(_)) => Exit::Refused,
+            Self::Trust { .. } => Exit::Configuration,
+            Self::ClosedPipe => Exit::Done,
+            // Rights that are missing are a matter of how the installation is set up.
+            Self::Engine(error) if error.sqlstate() == Some("42501") => Exit::Configuration,
+            other => Exit::of_code(other.code()).unwrap_or(Exit::Failed),
+        }
+    }
+
+    fn findings(&self) -> Vec<Located> {
+        match self {
+            Self::Saga(findings) => findings.clone(),
+            Self::Engine(redress::Error::Definition(findings)) => {
+                findings.iter().map(Located::nowhere).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The failure as the one JSON value of a command.
+    pub fn json(&self) -> Value {
+        let page = redress_runbooks::page(self.code());
+        let errors: Vec<Value> = self.findings().iter().map(Located::json).collect();
+        json!({
+            "schema": 1,
+            "error": {
+                "code": self.code(),
+                "message": self.to_string(),
+                "stands": page.map(|page| page.stands),
+                "next": page.map(|page| page.next),
+            },
+            "errors": errors,
+        })
+    }
+
+    /// Tells what happened, what stands and what to do next.
+    pub fn tell(&self, say: &Say) {
+        if matches!(self, Self::ClosedPipe) {
+            return;
+        }
+        let findings = self.findings();
+        for finding in &findings {
+            say.error(
+                finding.code,
+                &format!("{}: {}", finding.place, finding.message),
+            );
+        }
+        if findings.is_empty() {
+            say.error(self.code(), &self.to_string());
+        }
+        if let Some(page) = redress_runbooks::page(self.code()) {
+            say.hint("stands", page.stands);
+            say.hint("next", page.next);
+        }
+        if say.is_json() {
+            // Standard output may be closed; there is nobody left to tell.
+            let _ = say.value(&self.json());
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Opens keys: where the file is, and its passphrase from a file or a prompt, never from the command line.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use dialoguer::{Input, Password};
+use redress_ledger::keyfile::{KeyFile, key_path, list_public, read_key};
+use secrecy::SecretString;
+
+use crate::fail::Fail;
+use crate::place::Place;
+use crate::read::read_file;
+
+impl Place {
+    /// Opens the key of `--as`.
+    ///
+    /// # Errors
+    /// RD0913 naming the flag that is missing; RD0915; [`Fail::KeyFile`].
+    pub fn signing_key(&self) -> Result<KeyFile, Fail> {
+        let path = self.key_file()?;
+        let passphrase = self.passphrase(&format!("passphrase of {}", path.display()), false)?;
+        Ok(read_key(&path, &passphrase)?)
+    }
+
+    /// The folder of keys.
+    ///
+    /// # Errors
+    /// As [`Place::state`].
+    pub fn keys(&self) -> Result<PathBuf, Fail> {
+        Ok(self.state()?.join("keys"))
+    }
+
+    fn key_file(&self) -> Result<PathBuf, Fail> {
+        let Some(signer) = &self.globals.signer else {
+            return Err(Fail::own("RD0913", "who signs is missing: give --as KEY"));
+        };
+        let path = Path::new(signer);
+        if signer.contains('/') || path.extension().is_some_and(|end| end == "key") {
+            return Ok(path.to_owned());
+        }
+        let keys = self.keys()?;
+        let path = key_path(&keys, signer)?;
+        if path.exists() {
+            return Ok(path);
+        }
+        let known: Vec<String> = list_public(&keys)
+            .unwrap_or_default()
+            .iter()
+            .map(|(_, vkey)| vkey.name().to_owned())
+            .collect();
+        let known = if known.is_empty() {
+            "none".to_owned()
+        } else {
+            known.join(", ")
+        };
+        Err(Fail::own(
+            "RD0915",
+            format!(
+                "no key of this name in {} (known: {known}): {signer}",
+                keys.display()
+            ),
+        ))
+    }
+
+    /// The passphrase: of the file that is named, else of a prompt; `twice` for a new one.
+    ///
+    /// # Errors
+    /// RD0913 when nobody can be asked; RD0914.
+    pub fn passphrase(&self, prompt: &str, twice: bool) -> Result<SecretString, Fail> {
+        if let Some(file) = &self.globals.passphrase_file {
+            let bytes = read_file(file, PASSPHRASE_BYTES_MAX)?;
+            let text = String::from_utf8(bytes).map_err(|_| {
+                Fail::own(
+                    "RD0914",
+                    format!("the passphrase is not UTF-8 text, file {}", file.display()),
+                )
+            })?;
+            // The line end is the editor's, the rest is the passphrase.
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            let text = text.strip_suffix('\r').unwrap_or(text);
+            if text.is_empty() || text.contains('\n') {
+                let why = format!("a passphrase file holds one line, file {}", file.display());
+                return Err(Fail::own("RD0914", why));
+            }
+            return Ok(SecretString::from(text.to_owned()));
+        }
+        self.may_ask("--passphrase-file FILE (or REDRESS_KEY_PASSPHRASE_FILE)")?;
+        let mut ask = Password::new().with_prompt(prompt.to_owned());
+        if twice {
+            ask = ask.with_confirmation("once more", "they differ, try again");
+        }
+        let text = ask.interact().map_err(not_asked)?;
+        Ok(SecretString::from(text))
+    }
+
+    /// In a terminal the person types `word` to confirm; elsewhere `--non-interactive` and a passphrase file do.
+    ///
+    /// # Errors
+    /// RD0913 when nobody can be asked and nobody said so; RD0916 when something else was typed.
+    pub fn confirm(&self, what: &str, word: &str) -> Result<(), Fail> {
+        if self.globals.non_interactive && self.globals.passphrase_file.is_some() {
+            return Ok(());
+        }
+        self.may_ask("--non-interactive together with --passphrase-file FILE")?;
+        let typed: String = Input::new()
+            .with_prompt(format!("to sign {what}, type {word}"))
+            .allow_empty(true)
+            .interact_text()
+            .map_err(not_asked)?;
+        if typed.trim() == word {
+            Ok(())
+        } else {
+            Err(Fail::own(
+                "RD0916",
+                "something else was typed: nothing was signed",
+            ))
+        }
+    }
+
+    fn may_ask(&self, flag: &str) -> Result<(), Fail> {
+        let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+        if terminal && !self.globals.non_interactive {
+            return Ok(());
+        }
+        Err(Fail::own(
+            "RD0913",
+            format!("nobody can be asked here: give {flag}"),
+        ))
+    }
+}
+
+fn not_asked(error: dialoguer::Error) -> Fail {
+    Fail::own("RD0914", format!("nothing was entered: {error}"))
+}
+
+const PASSPHRASE_BYTES_MAX: usize = 4_096;
