@@ -174,6 +174,9 @@ impl StateDir {
     /// [`FileError`] when it stands and cannot be removed.
     pub(crate) fn remove_hold(&self, path: &Path) -> Result<(), FileError> {
         let folder = self.root.join("hold");
+        if !folder.exists() {
+            return Ok(()); // no hold was ever written here
+        }
         let _lock = lock(&folder)?;
         match fs::remove_file(path) {
             Ok(()) => sync_dir(&folder),

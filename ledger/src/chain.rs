@@ -248,8 +248,13 @@ fn may_state(kind: Kind, event: &Event) -> bool {
     match event {
         Event::PhaseCommitted => kind == Kind::PhaseCommitted,
         Event::AttemptFailed | Event::PhaseFailed => kind == Kind::PhaseFailed,
-        // The last phase may be one that was allowed to fail.
-        Event::RunCompleted => matches!(kind, Kind::PhaseCommitted | Kind::PhaseFailed),
+        // The last phase may be one that was allowed to fail; the seal of its transaction may say it for both.
+        Event::RunCompleted => {
+            matches!(
+                kind,
+                Kind::PhaseCommitted | Kind::PhaseFailed | Kind::RunSealed
+            )
+        }
         Event::Cancelled => kind == Kind::RunCancelled,
         Event::PlanStarted => kind == Kind::PlanStarted,
         Event::ActionCommitted => kind == Kind::CompensationCommitted,

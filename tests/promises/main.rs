@@ -1,3 +1,4 @@
 //! The promises of Redress, one test each, against a real PostgreSQL.
 
+mod crash;
 mod spine;

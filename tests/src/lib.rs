@@ -11,6 +11,7 @@
 //!
 //! **Not here:** mocks. These helpers panic when the surroundings fail, as tests do.
 
+pub mod bank;
 pub mod binary;
 pub mod children;
 mod cluster;
@@ -22,7 +23,9 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod warden;
+pub mod worker;
 
+pub use bank::Bank;
 pub use binary::redress_bin;
 pub use children::{Running, eventually};
 pub use cluster::{Setup, TestCluster};

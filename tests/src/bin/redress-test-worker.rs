@@ -1,0 +1,142 @@
+//! The engine as a process of its own, for tests that kill it: one act a call, settings from the environment.
+
+use std::env;
+use std::error::Error as Fault;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use redress::definition::HoldScope;
+use redress::{Engine, Error, Released};
+use redress_tests::{bank, lab, worker};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// As the command's: published, not drained.
+const NOT_DRAINED: u8 = 3;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter("warn,redress=debug")
+        .init();
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match act(&args).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn act(args: &[&str]) -> Result<ExitCode, Box<dyn Fault>> {
+    let url = env::var(worker::URL)?;
+    if let ["migrate"] = args {
+        lab::migrate(&url).await;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let engine = engine(&url).await?;
+    match *args {
+        ["work"] => work(&engine, false).await?,
+        ["work", "until-idle"] => work(&engine, true).await?,
+        ["start", saga, key, input] => {
+            let start = engine.start(saga, serde_json::from_str(input)?).key(key);
+            println!("{}", start.open().await?.run);
+        }
+        ["drive", saga, key, input] => {
+            let start = engine.start(saga, serde_json::from_str(input)?).key(key);
+            let (started, outcome) = engine.start_and_drive(start).await?;
+            println!("{} {}", started.run, outcome.run().state.as_str());
+        }
+        ["kill", ms] => {
+            let deadline = Duration::from_millis(ms.parse()?);
+            match engine.kill("the test says so", deadline, false).await {
+                Ok(killed) => println!("{}", killed.switch_no),
+                Err(error @ Error::NotDrained(_)) => {
+                    println!("{error}");
+                    return Ok(ExitCode::from(NOT_DRAINED));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        ["hold", run] => {
+            let hold = engine
+                .hold(HoldScope::Run, Some(run), "the test says so", false)
+                .await?;
+            println!("{}", hold.id);
+        }
+        ["release-kill"] => {
+            let released = engine.release_kill(&bank::sovereign(), "done").await?;
+            assert_eq!(released, Released::Done);
+        }
+        ["release-hold", hold] => {
+            let released = engine
+                .release_hold(hold.parse()?, &bank::sovereign(), "done")
+                .await?;
+            assert_eq!(released, Released::Done);
+        }
+        ["plan", run] => {
+            let stored = engine
+                .plan(run.parse()?, Default::default(), "the test says so")
+                .await?;
+            println!("{}", stored.digest);
+        }
+        ["approve", run] => {
+            let stored = engine.find_plan(run).await?;
+            engine
+                .approve(&stored, &bank::sovereign(), "so be it")
+                .await?;
+        }
+        ["apply", run] => {
+            let stored = engine.find_plan(run).await?;
+            let outcome = engine.apply(&stored).await?;
+            println!("{}", outcome.run().state.as_str());
+        }
+        _ => return Err(format!("unknown act: {args:?}").into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn engine(url: &str) -> Result<Engine, Box<dyn Fault>> {
+    let number = |name: &str, default: u64| {
+        env::var(name)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default)
+    };
+    let mut builder = Engine::builder(redress::db::pool(url, 16)?)
+        .adapters(redress_adapters::standard())
+        .adapters(worker::adapters())
+        .trust(bank::trust())
+        .actor("test")
+        .lease(Duration::from_millis(number(worker::LEASE_MS, 10_000)));
+    if let Some(dir) = env::var_os(worker::STATE) {
+        builder = builder.state_dir(dir);
+    }
+    Ok(builder.build().await?)
+}
+
+async fn work(engine: &Engine, until_idle: bool) -> Result<(), Box<dyn Fault>> {
+    let (stop, stopping) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let listener = tokio::spawn(async move {
+        terminate.recv().await;
+        stop.send_replace(true);
+        // Dropping the sender would stop a worker that should go on.
+        std::future::pending::<()>().await;
+    });
+    let concurrency = env::var(worker::CONCURRENCY)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(4);
+    let mut worker = engine.worker().concurrency(concurrency);
+    if until_idle {
+        worker = worker.until_idle();
+    }
+    println!("ready");
+    worker.run(stopping).await?;
+    listener.abort();
+    Ok(())
+}
