@@ -173,9 +173,9 @@ impl Driver {
     /// As [`Start::open`].
     pub async fn start(&self, start: Start<'_>) -> Result<(Started, Outcome), Error> {
         let inner = &self.engine.inner;
-        let (started, live) = start.open_owned(self.worker).await?;
+        let mut session = inner.session().await?;
+        let (started, live) = start.open_owned(&mut session, self.worker).await?;
         if let Some(mut live) = live {
-            let mut session = inner.session().await?;
             let (_stop, stopping) = watch::channel(false);
             inner
                 .drive_claimed(&mut session, &mut live, &stopping)
@@ -184,6 +184,7 @@ impl Driver {
                 return Ok((started, Outcome::of(live.row)));
             }
         }
+        drop(session);
         let outcome = self.engine.drive_as(started.run, self.worker).await?;
         Ok((started, outcome))
     }

@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 
 use crate::adapter::{Adapter, Coverage, Finding};
 use crate::alert::AlertSink;
-use crate::db::{DbError, Manager, Pool};
+use crate::db::{DbError, Manager, Pool, Session};
 use crate::definition::input::InputSchema;
 use crate::definition::{self, Definition, OnFailure};
 use crate::error::Error;
@@ -259,7 +259,7 @@ impl Engine {
             .await;
         match put.map_err(DbError::from) {
             Ok(_) => {
-                inner.load(digest).await?;
+                inner.load(&session, digest).await?;
                 Ok(digest)
             }
             Err(error) if error.constraint() == Some("definition_version_is_used_once") => {
@@ -286,7 +286,7 @@ impl Inner {
     }
 
     /// A definition by digest, from memory or from the database.
-    pub async fn load(&self, digest: Hash) -> Result<Arc<Loaded>, Error> {
+    pub async fn load(&self, session: &Session, digest: Hash) -> Result<Arc<Loaded>, Error> {
         if let Some(loaded) = self
             .loaded
             .read()
@@ -295,7 +295,6 @@ impl Inner {
         {
             return Ok(Arc::clone(loaded));
         }
-        let session = self.session().await?;
         let row = session
             .query_opt(
                 self.sql.text(sql::DEFINITION_BY_DIGEST),
@@ -326,38 +325,30 @@ impl Inner {
     /// The newest version of a saga, or the one named.
     pub async fn load_by_name(
         &self,
+        session: &Session,
         saga: &str,
         version: Option<i32>,
     ) -> Result<Arc<Loaded>, Error> {
-        let session = self.session().await?;
+        let find = self.prepare(session, sql::DEFINITION_BY_NAME).await?;
         let row = session
-            .query_opt(self.sql.text(sql::DEFINITION_BY_NAME), &[&saga, &version])
+            .query_opt(&find, &[&saga, &version])
             .await
             .map_err(DbError::from)?
             .ok_or_else(|| Error::UnknownSaga(saga.to_owned()))?;
         let digest = crate::tx::hash_at(&row, 0)?;
-        drop(session);
-        self.load(digest).await
+        self.load(session, digest).await
     }
 
     /// Digests of the definitions whose every adapter is registered here.
-    pub async fn executable(&self) -> Result<Vec<Hash>, Error> {
-        let session = self.session().await?;
-        let rows = session
-            .query(self.sql.text(sql::LIST_DEFINITIONS), &[])
-            .await
-            .map_err(DbError::from)?;
-        drop(session);
+    pub async fn executable(&self, session: &Session) -> Result<Vec<Hash>, Error> {
+        let list = self.prepare(session, sql::DEFINITION_DIGESTS).await?;
+        let rows = session.query(&list, &[]).await.map_err(DbError::from)?;
         let mut digests = Vec::new();
         for row in &rows {
-            let digest = crate::tx::hash_at(row, 2)?;
-            let loaded = self.load(digest).await?;
-            if loaded
-                .definition
-                .phases
-                .iter()
-                .all(|phase| self.adapters.contains_key(phase.adapter.as_str()))
-            {
+            let digest = crate::tx::hash_at(row, 0)?;
+            let loaded = self.load(session, digest).await?;
+            let mut phases = loaded.definition.phases.iter();
+            if phases.all(|phase| self.adapters.contains_key(phase.adapter.as_str())) {
                 digests.push(digest);
             }
         }

@@ -188,7 +188,7 @@ impl Inner {
             let row = self.run_row(session, run).await?;
             let mut story = self.story(session, run).await?;
             if story.head == row.head && story.state == row.state {
-                let loaded = self.load(row.definition).await?;
+                let loaded = self.load(session, row.definition).await?;
                 self.fetch_blobs(session, &mut story).await?;
                 let context = context_of(&row, &story);
                 return Ok(Live {

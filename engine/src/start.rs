@@ -19,7 +19,7 @@ use crate::adapter::{Call, Coverage};
 use crate::crash;
 use crate::db::{DbError, Session};
 use crate::definition::Phase;
-use crate::engine::{Engine, Inner, Loaded};
+use crate::engine::{Engine, Inner, Loaded, Loan};
 use crate::error::Error;
 use crate::log::{Pages, Story};
 use crate::phase::{Attempt, Limits, concluded, push_committed};
@@ -86,8 +86,8 @@ impl Start<'_> {
     /// [`Error::Input`], [`Error::Conflict`], [`Error::SubjectBusy`], [`Error::Expectation`]; held and killed.
     pub async fn open(self) -> Result<Started, Error> {
         let inner = &self.engine.inner;
-        let opening = Opening::new(&self, None).await?;
         let session = inner.session().await?;
+        let opening = Opening::new(&session, &self, None).await?;
         inner.open_run(&session, &opening).await
     }
 
@@ -96,7 +96,8 @@ impl Start<'_> {
     /// # Errors
     /// As [`Start::open`], as far as they can be told without opening.
     pub async fn dry_run(self) -> Result<Vec<Phase>, Error> {
-        let opening = Opening::new(&self, None).await?;
+        let session = self.engine.inner.session().await?;
+        let opening = Opening::new(&session, &self, None).await?;
         let definition = &opening.loaded.definition;
         Ok(definition
             .order()
@@ -106,11 +107,14 @@ impl Start<'_> {
     }
 
     /// Opens the run together with its first phase, owned by `worker`; what comes next is the driver's.
-    pub(crate) async fn open_owned(self, worker: Uuid) -> Result<(Started, Option<Live>), Error> {
+    pub(crate) async fn open_owned(
+        self,
+        session: &mut Loan,
+        worker: Uuid,
+    ) -> Result<(Started, Option<Live>), Error> {
         let inner = &self.engine.inner;
-        let opening = Opening::new(&self, Some(worker)).await?;
-        let session = inner.session().await?;
-        match inner.open_eagerly(&session, &opening).await? {
+        let opening = Opening::new(session, &self, Some(worker)).await?;
+        match inner.open_eagerly(session, &opening).await? {
             Eager::Committed(live) => Ok((
                 Started {
                     run: live.row.id,
@@ -120,13 +124,11 @@ impl Start<'_> {
             )),
             Eager::Existing(started) => Ok((started, None)),
             Eager::Not => {
-                let session = if session.is_closed() {
-                    inner.session().await?
-                } else {
-                    session
-                };
+                if session.is_closed() {
+                    *session = inner.session_soon().await?;
+                }
                 inner
-                    .open_run(&session, &opening)
+                    .open_run(session, &opening)
                     .await
                     .map(|started| (started, None))
             }
@@ -154,10 +156,12 @@ enum Eager {
 }
 
 impl Opening {
-    async fn new(start: &Start<'_>, owner: Option<Uuid>) -> Result<Self, Error> {
+    async fn new(session: &Session, start: &Start<'_>, owner: Option<Uuid>) -> Result<Self, Error> {
         let inner = &start.engine.inner;
         inner.heed_files(None, None)?;
-        let loaded = inner.load_by_name(&start.saga, start.version).await?;
+        let loaded = inner
+            .load_by_name(session, &start.saga, start.version)
+            .await?;
         if let Err(errors) = loaded.input.check(&start.input) {
             let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Err(Error::Input(texts.join("; ")));

@@ -142,7 +142,7 @@ impl Worker<'_> {
     async fn waits(&self, inner: &Inner) -> bool {
         let look = async {
             let session = inner.session().await?;
-            let digests = inner.executable().await?;
+            let digests = inner.executable(&session).await?;
             let digests: Vec<&[u8]> = digests.iter().map(|d| d.as_bytes().as_slice()).collect();
             let row = session
                 .query_one(inner.sql.text(sql::RUNS_WAITING), &[&digests])
@@ -161,9 +161,9 @@ impl Inner {
             tracing::info!(%held, "nothing is claimed");
             return Ok(Vec::new());
         }
-        let digests = self.executable().await?;
-        let digests: Vec<&[u8]> = digests.iter().map(|d| d.as_bytes().as_slice()).collect();
         let session = self.session().await?;
+        let digests = self.executable(&session).await?;
+        let digests: Vec<&[u8]> = digests.iter().map(|d| d.as_bytes().as_slice()).collect();
         let claim = self.prepare(&session, sql::CLAIM).await?;
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         crash::point("claim.before_commit");

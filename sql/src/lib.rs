@@ -105,6 +105,11 @@ pub const DEFINITION_BY_NAME: Statement = Statement {
     name: "definition_by_name",
     text: include_str!("../definition/definition_by_name.sql"),
 };
+/// The digest of every definition.
+pub const DEFINITION_DIGESTS: Statement = Statement {
+    name: "definition_digests",
+    text: include_str!("../definition/definition_digests.sql"),
+};
 /// Definitions and how many unfinished runs each has.
 pub const LIST_DEFINITIONS: Statement = Statement {
     name: "list_definitions",
@@ -455,6 +460,7 @@ pub const STATEMENTS: &[Statement] = &[
     SURROUNDINGS,
     DEFINITION_BY_DIGEST,
     DEFINITION_BY_NAME,
+    DEFINITION_DIGESTS,
     LIST_DEFINITIONS,
     PUT_DEFINITION,
     ENTER_START,

@@ -26,12 +26,17 @@ create table shop.log (id uuid primary key default gen_random_uuid(), run text n
 
 fn main() {
     let seconds = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(SECONDS_DEFAULT);
-    let cluster = Setup::new().durable().set("max_connections", "300").start();
+    let cluster = Setup::new().durable().set("max_connections", "300").set("track_functions", "all").start();
     let database = cluster.fresh_database();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         migrate(database.url()).await;
         query_text(database.url(), SCHEMA);
+        if std::env::var_os("REDRESS_BENCH_SAGA_ONLY").is_some() {
+            println!("{:.0}", saga(database.url(), 16, Duration::from_secs(seconds)).await);
+            println!("{}", query_text(database.url(), "select funcname, calls, round(self_time::numeric / calls * 1000, 1) as self_us from pg_stat_user_functions order by self_time desc"));
+            return;
+        }
         println!("five-phase SQL saga against the plain loop, {ROUNDS} rounds of {seconds} s each, median ratio");
         println!("{:>9} {:>12} {:>12} {:>7}", "in flight", "saga tx/s", "plain tx/s", "ratio");
         for in_flight in IN_FLIGHT {

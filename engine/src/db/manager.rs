@@ -13,6 +13,8 @@ use tokio_postgres::{AsyncMessage, Config, NoTls};
 
 use super::DbError;
 
+/// How long a caller waits for a session of a pool that is too small for what is going on.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time to make a connection, when the URL does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A message of the server that is older than this many others is dropped.
@@ -110,7 +112,7 @@ impl managed::Manager for Manager {
     }
 }
 
-/// Makes a pool of at most `size` sessions; connects to nothing yet.
+/// Makes a pool of at most `size` sessions; connects to nothing yet. Each run that is driven at once needs up to two.
 ///
 /// # Errors
 /// [`DbError::Unreachable`] when the URL cannot be read or asks for what is not offered.
@@ -130,6 +132,8 @@ pub fn pool(url: &str, size: usize) -> Result<Pool, DbError> {
     };
     Pool::builder(manager)
         .max_size(size)
+        .runtime(deadpool::Runtime::Tokio1)
+        .wait_timeout(Some(WAIT_TIMEOUT))
         .build()
         .map_err(|error| DbError::Unreachable(error.to_string()))
 }

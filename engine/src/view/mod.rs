@@ -229,7 +229,8 @@ impl Engine {
         name: &str,
         version: Option<i32>,
     ) -> Result<(Definition, Hash), Error> {
-        let loaded = self.inner.load_by_name(name, version).await?;
+        let session = self.inner.session().await?;
+        let loaded = self.inner.load_by_name(&session, name, version).await?;
         Ok((loaded.definition.clone(), loaded.digest))
     }
 }

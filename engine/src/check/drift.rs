@@ -1,0 +1,261 @@
+//! The schema as it stands against the schema as it was made: triggers, functions, rights, constraints, tables.
+//!
+//! **Invariant:** only what is ours is judged; business tables may live in the same schema.
+//!
+//! **Not here:** the text of a constraint or index. One that was replaced by another of its name is not found.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redress_sql as sql;
+
+use super::expected::{Expected, Function, Trigger};
+use super::model::{Fault, Findings};
+use crate::error::Error;
+use crate::view::Reading;
+
+/// What every function of ours has as its search_path, after the schema.
+const PATH_END: &str = ", pg_temp";
+
+/// Compares the schema with the files that make it; false when a table is missing, so that nothing can be replayed.
+pub(super) async fn drift(
+    reading: &Reading<'_>,
+    findings: &mut Findings,
+) -> Result<bool, Error> {
+    let schema = reading.inner.sql.schema();
+    let expected = Expected::of(schema);
+    let drift = Drift {
+        reading,
+        schema: schema.as_str(),
+        owner: format!("{}_owner", schema.as_str()),
+        expected: &expected,
+    };
+    let whole = drift.tables(findings).await?;
+    drift.constraints(findings).await?;
+    drift.triggers(findings).await?;
+    drift.functions(findings).await?;
+    drift.function_rights(findings).await?;
+    drift.rights(findings).await?;
+    Ok(whole)
+}
+
+struct Drift<'d, 'i> {
+    reading: &'d Reading<'i>,
+    schema: &'d str,
+    owner: String,
+    expected: &'d Expected,
+}
+
+impl Drift<'_, '_> {
+    async fn tables(&self, findings: &mut Findings) -> Result<bool, Error> {
+        let rows = self
+            .reading
+            .query(sql::SCHEMA_TABLES, &[&self.schema])
+            .await?;
+        let mut found = BTreeSet::new();
+        for row in &rows {
+            let name: &str = row.try_get("name")?;
+            if !self.expected.tables.contains(name) {
+                continue;
+            }
+            found.insert(name);
+            let owner: &str = row.try_get("owner")?;
+            let persistence: &str = row.try_get("persistence")?;
+            let oddities = [
+                (owner != self.owner, format!("is owned by {owner}")),
+                (persistence != "p", "is not logged".to_owned()),
+                (row.try_get("row_security")?, "has row security".to_owned()),
+                (row.try_get::<_, i64>("rules")? > 0, "has rules".to_owned()),
+                (row.try_get("family")?, "has parents or children".to_owned()),
+            ];
+            for (odd, how) in oddities {
+                if odd {
+                    findings.add(Fault::Table, None, None, format!("table {name} {how}"));
+                }
+            }
+        }
+        let missing = self.expected.tables.iter();
+        let missing: Vec<_> = missing.filter(|t| !found.contains(t.as_str())).collect();
+        for table in &missing {
+            let text = format!("table {table} is missing");
+            findings.add(Fault::Table, None, None, text);
+        }
+        Ok(missing.is_empty())
+    }
+
+    async fn constraints(&self, findings: &mut Findings) -> Result<(), Error> {
+        let rows = self
+            .reading
+            .query(sql::SCHEMA_CONSTRAINTS, &[&self.schema])
+            .await?;
+        let mut found = BTreeMap::new();
+        for row in &rows {
+            let key: (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let good: bool = row.try_get(2)?;
+            // A constraint and its index share a name; both must be good.
+            let both = found.entry(key).or_insert(true);
+            *both = *both && good;
+        }
+        for key in &self.expected.constraints {
+            let how = match found.get(key) {
+                Some(true) => continue,
+                Some(false) => "is not in force",
+                None => "is missing",
+            };
+            let text = format!("{} on {} {how}", key.1, key.0);
+            findings.add(Fault::Constraint, None, None, text);
+        }
+        Ok(())
+    }
+
+    async fn triggers(&self, findings: &mut Findings) -> Result<(), Error> {
+        let rows = self
+            .reading
+            .query(sql::SCHEMA_TRIGGERS, &[&self.schema])
+            .await?;
+        let mut found = BTreeSet::new();
+        for row in &rows {
+            let key: (String, String) = (row.try_get("relation")?, row.try_get("trigger")?);
+            if !self.expected.tables.contains(&key.0) {
+                continue;
+            }
+            let ours: bool = row.try_get("ours")?;
+            let whole: bool = row.try_get("always")?;
+            let columns: &str = row.try_get("columns")?;
+            let is = Trigger {
+                bits: row.try_get("bits")?,
+                function: row.try_get("function")?,
+                enabled: row.try_get("enabled")?,
+            };
+            let how = match self.expected.triggers.get(&key) {
+                None => Some("is not one of ours"),
+                Some(trigger) if trigger.enabled != is.enabled => Some("does not fire always"),
+                Some(trigger) if *trigger != is || !ours || !whole || !columns.is_empty() => {
+                    Some("was changed")
+                }
+                Some(_) => None,
+            };
+            if let Some(how) = how {
+                let text = format!("trigger {} on {} {how}", key.1, key.0);
+                findings.add(Fault::Trigger, None, None, text);
+            }
+            found.insert(key);
+        }
+        for key in self.expected.triggers.keys() {
+            if !found.contains(key) {
+                let text = format!("trigger {} on {} is missing", key.1, key.0);
+                findings.add(Fault::Trigger, None, None, text);
+            }
+        }
+        Ok(())
+    }
+
+    async fn functions(&self, findings: &mut Findings) -> Result<(), Error> {
+        let rows = self
+            .reading
+            .query(sql::SCHEMA_FUNCTIONS, &[&self.schema])
+            .await?;
+        let path = format!("search_path={}{PATH_END}", self.schema);
+        let mut found: BTreeMap<&str, Vec<Function>> = BTreeMap::new();
+        for row in &rows {
+            let name: &str = row.try_get("name")?;
+            if !self.expected.functions.contains_key(name) {
+                continue;
+            }
+            let mut add = |how: String| {
+                findings.add(
+                    Fault::Function,
+                    None,
+                    None,
+                    format!("function {name} {how}"),
+                );
+            };
+            let owner: &str = row.try_get("owner")?;
+            if owner != self.owner {
+                add(format!("is owned by {owner}"));
+            }
+            let pinned: &str = row.try_get("search_path")?;
+            if pinned != path {
+                add(format!("has {pinned:?} instead of {path:?}"));
+            }
+            found.entry(name).or_default().push(Function {
+                source: row.try_get("source")?,
+                definer: row.try_get("definer")?,
+            });
+        }
+        for (name, expected) in &self.expected.functions {
+            let mut expected = expected.clone();
+            let mut is = found.remove(name.as_str()).unwrap_or_default();
+            expected.sort();
+            is.sort();
+            if is != expected {
+                let how = if is.is_empty() {
+                    "is missing"
+                } else if is.len() != expected.len() {
+                    "has a namesake"
+                } else {
+                    "was changed"
+                };
+                findings.add(
+                    Fault::Function,
+                    None,
+                    None,
+                    format!("function {name} {how}"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn function_rights(&self, findings: &mut Findings) -> Result<(), Error> {
+        let rows = self
+            .reading
+            .query(sql::SCHEMA_FUNCTION_RIGHTS, &[&self.schema])
+            .await?;
+        let mut found = BTreeSet::new();
+        for row in &rows {
+            let right: (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let ours = self.expected.functions.contains_key(&right.0);
+            if ours && !self.expected.rights.contains(&right) {
+                let text = format!("{} may call function {}", right.1, right.0);
+                findings.add(Fault::Grant, None, None, text);
+            }
+            found.insert(right);
+        }
+        for right in self.expected.rights.difference(&found) {
+            let text = format!("{} may not call function {}", right.1, right.0);
+            findings.add(Fault::Grant, None, None, text);
+        }
+        Ok(())
+    }
+
+    async fn rights(&self, findings: &mut Findings) -> Result<(), Error> {
+        let rows = self
+            .reading
+            .query(sql::SCHEMA_RIGHTS, &[&self.schema])
+            .await?;
+        for row in &rows {
+            let relation: &str = row.try_get(0)?;
+            let grantee: &str = row.try_get(1)?;
+            let privilege: &str = row.try_get(2)?;
+            let table = relation.split('.').next().unwrap_or(relation);
+            if self.expected.tables.contains(table) || relation.starts_with("schema ") {
+                let text = format!("{grantee} has {privilege} on {relation}");
+                findings.add(Fault::Grant, None, None, text);
+            }
+        }
+        let roles: Vec<String> = ["engine", "operator", "auditor"]
+            .iter()
+            .map(|role| format!("{}_{role}", self.schema))
+            .collect();
+        let members = self
+            .reading
+            .query(sql::SCHEMA_MEMBERS, &[&self.owner, &roles])
+            .await?;
+        for row in &members {
+            let role: &str = row.try_get(0)?;
+            let text = format!("{role} can do what only {} may", self.owner);
+            findings.add(Fault::Grant, None, None, text);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+-- The digest of every definition.
+select digest
+from redress.definition
