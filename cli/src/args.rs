@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use redress::SchemaName;
 
-use crate::commands::{audit, db, explain, hold, key, look, plan, run, saga, start, work};
+use crate::commands::{audit, db, demo, explain, hold, key, look, plan, run, saga, start, work};
 
 /// A saga engine for PostgreSQL whose undo can be trusted.
 #[derive(Debug, Parser)]
@@ -92,6 +92,8 @@ pub enum Color {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show everything once, on a real document in a private server
+    Demo(demo::Args),
     /// The private server, and the schema of any database
     Db {
         /// What to do.

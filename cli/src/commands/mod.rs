@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod db;
+pub mod demo;
 pub mod explain;
 pub mod hold;
 pub mod key;
@@ -31,6 +32,7 @@ use crate::place::Place;
 /// [`Fail`]: what was asked was not done.
 pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
     match command {
+        Command::Demo(args) => demo::demo(place, &args).await,
         Command::Db { command } => db::run(place, &command).await,
         Command::Saga { command } => saga::run(place, &command).await,
         Command::Start(args) => start::start(place, &args).await,
