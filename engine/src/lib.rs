@@ -2,6 +2,8 @@
 
 pub mod adapter;
 pub mod alert;
+mod audit;
+pub mod check;
 mod compensate;
 mod crash;
 pub mod db;

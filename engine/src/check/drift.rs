@@ -17,10 +17,7 @@ use crate::view::Reading;
 const PATH_END: &str = ", pg_temp";
 
 /// Compares the schema with the files that make it; false when a table is missing, so that nothing can be replayed.
-pub(super) async fn drift(
-    reading: &Reading<'_>,
-    findings: &mut Findings,
-) -> Result<bool, Error> {
+pub(super) async fn drift(reading: &Reading<'_>, findings: &mut Findings) -> Result<bool, Error> {
     let schema = reading.inner.sql.schema();
     let expected = Expected::of(schema);
     let drift = Drift {

@@ -71,12 +71,22 @@ impl Expected {
             ["drop", "function", "if", "exists", name, ..] | ["drop", "function", name, ..] => {
                 self.functions.remove(stem(name));
             }
-            ["create", "table", "if", "not", "exists", name, ..] | ["create", "table", name, ..] => {
+            ["create", "table", "if", "not", "exists", name, ..]
+            | ["create", "table", name, ..] => {
                 let table = bare(name, schema);
                 self.constraints_of(&table, &words);
                 self.tables.insert(table);
             }
-            ["alter", "table", name, "enable", "always", "trigger", trigger, ..] => {
+            [
+                "alter",
+                "table",
+                name,
+                "enable",
+                "always",
+                "trigger",
+                trigger,
+                ..,
+            ] => {
                 let key = (bare(name, schema), (*trigger).to_owned());
                 if let Some(trigger) = self.triggers.get_mut(&key) {
                     "A".clone_into(&mut trigger.enabled);
@@ -170,9 +180,9 @@ fn stem(text: &str) -> &str {
 /// A table's name without the schema and what stands at its end.
 fn bare(name: &str, schema: &str) -> String {
     let name = stem(name);
-    let name = name.strip_prefix(schema).map_or(name, |rest| {
-        rest.strip_prefix('.').unwrap_or(name)
-    });
+    let name = name
+        .strip_prefix(schema)
+        .map_or(name, |rest| rest.strip_prefix('.').unwrap_or(name));
     name.to_owned()
 }
 
@@ -185,8 +195,8 @@ fn statements(text: &str) -> Vec<String> {
         let taken = if rest.starts_with("--") {
             rest = rest.find('\n').map_or("", |end| &rest[end..]);
             continue;
-        } else if rest.starts_with("$$") {
-            rest[2..].find("$$").map_or(rest.len(), |end| end + 4)
+        } else if let Some(body) = rest.strip_prefix("$$") {
+            body.find("$$").map_or(rest.len(), |end| end + 4)
         } else if c == '\'' {
             rest[1..].find('\'').map_or(rest.len(), |end| end + 2)
         } else {
@@ -233,7 +243,10 @@ mod tests {
         let expected = expected("redress");
         let functions: usize = expected.functions.values().map(Vec::len).sum();
         assert_eq!(functions, texts.matches("create function").count() + 1);
-        assert_eq!(expected.tables.len(), texts.matches("\ncreate table").count());
+        assert_eq!(
+            expected.tables.len(),
+            texts.matches("\ncreate table").count()
+        );
         let index = |c: &&(String, String)| texts.contains(&format!("index {} on", c.1));
         assert_eq!(
             expected.constraints.iter().filter(index).count(),

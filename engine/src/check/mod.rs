@@ -1,0 +1,48 @@
+//! Replays the ledger against the tables, both ways, and compares the schema with the files that make it.
+//!
+//! **Invariant:** everything is read in one REPEATABLE READ READ ONLY transaction: workers go on, and what they commit
+//! meanwhile is not seen at all, so that load makes no false findings.
+//!
+//! **What can go wrong:** a long check holds back the vacuum; it takes no lock that anybody waits for.
+//!
+//! **Not here:** signatures and decisions ([`Engine::audit_verify`]), leases and claims, the text of constraints.
+
+mod beside;
+mod drift;
+mod expected;
+mod model;
+mod replay;
+mod stream;
+mod tale;
+
+pub use model::{CheckFinding, CheckReport, FINDINGS_MAX, Fault, SCHEMA};
+pub(crate) use stream::{Records, Stored};
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::view::Reading;
+use model::Findings;
+
+impl Engine {
+    /// Compares ledger, tables and schema. Findings are the result, not an error.
+    ///
+    /// # Errors
+    /// [`Error::Db`] when the database cannot be read.
+    pub async fn check(&self) -> Result<CheckReport, Error> {
+        let reading = Reading::begin(&self.inner).await?;
+        let mut findings = Findings::default();
+        let (mut runs, mut records) = (0, 0);
+        if drift::drift(&reading, &mut findings).await? {
+            (runs, records) = replay::replay(&reading, &mut findings).await?;
+        }
+        reading.end().await;
+        Ok(CheckReport {
+            schema: SCHEMA,
+            ok: findings.named.is_empty(),
+            runs,
+            records,
+            findings: findings.named,
+            more: findings.more,
+        })
+    }
+}
