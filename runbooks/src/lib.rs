@@ -1,4 +1,16 @@
-//! Runbooks for Redress: which recovery belongs to which error code.
+//! Runbooks for Redress: what an error code means, what stands then, and which act is safe.
+//!
+//! ```
+//! let page = redress_runbooks::page("RD0420").expect("a stale plan has a page");
+//! assert!(page.next.contains("redress plan"));
+//! ```
+//!
+//! **Invariant:** every code of the workspace has exactly one page, and every page a code that exists; a test reads
+//! the sources and holds this both ways.
+//!
+//! **Not here:** the exit status of a code (the command).
+
+mod pages;
 
 /// What an operator is told about an error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,11 +28,14 @@ pub struct Page {
 }
 
 /// Every page, in the order of the codes.
-pub fn pages() -> &'static [Page] {
-    &[]
+pub fn pages() -> impl Iterator<Item = &'static Page> {
+    pages::BLOCKS.iter().flat_map(|block| block.iter())
 }
 
 /// The page of a code.
 pub fn page(code: &str) -> Option<&'static Page> {
-    pages().iter().find(|page| page.code == code)
+    pages().find(|page| page.code == code)
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,6 @@ fn list(place: &Place) -> Result<Exit, Fail> {
     let pages = redress_runbooks::pages();
     if place.say.is_json() {
         let all: Vec<_> = pages
-            .iter()
             .map(|page| json!({"code": page.code, "title": page.title}))
             .collect();
         place

@@ -1,0 +1,126 @@
+//! Why a plan is refused, stale or stuck.
+
+use crate::Page;
+use crate::pages::{NOTHING, page};
+
+pub(super) const PAGES: &[Page] = &[
+    page(
+        "RD0401",
+        "irreversible",
+        "The definition says that this phase has no way back.",
+        NOTHING,
+        "Go forward (`redress resume RUN`), or close the run: `redress resolve RUN --reason TEXT --as KEY`.",
+    ),
+    page(
+        "RD0402",
+        "past the pivot",
+        "The pivot has committed: only forward recovery or a decision is allowed.",
+        NOTHING,
+        "`redress resume RUN`, or plan `--action PHASE=decide`.",
+    ),
+    page(
+        "RD0403",
+        "no undo data",
+        "The record holds no undo data, so nothing could be put back.",
+        NOTHING,
+        "Plan `--action PHASE=decide`, or close the run by `redress resolve`.",
+    ),
+    page(
+        "RD0404",
+        "no such rewind target",
+        "The phase to go back to has not committed, or is undone already.",
+        NOTHING,
+        "Look with `redress show RUN`.",
+    ),
+    page(
+        "RD0405",
+        "rewinds are used up",
+        "This phase was gone back to as often as the definition allows.",
+        NOTHING,
+        "A person decides: compensate the whole run, or resolve it.",
+    ),
+    page(
+        "RD0406",
+        "not allowed for this phase",
+        "What was asked for instead of the declared compensation is not possible here.",
+        NOTHING,
+        "Choose an action that the phase has statements for.",
+    ),
+    page(
+        "RD0407",
+        "no way back declared",
+        "The definition declares no compensation for a phase that changes rows.",
+        NOTHING,
+        "Plan `--action PHASE=decide`, or close the run by `redress resolve`.",
+    ),
+    page(
+        "RD0408",
+        "log and definition disagree",
+        "The log names a phase that the definition does not have.",
+        "Nothing was changed. The run is held.",
+        "Run `redress check` and `redress audit verify`; do not repair by hand before both are read.",
+    ),
+    page(
+        "RD0409",
+        "a plan without canonical form",
+        "A value in the plan cannot be written in exactly one way.",
+        NOTHING,
+        "Look at the record that the plan undoes: `redress log RUN --json`.",
+    ),
+    page(
+        "RD0410",
+        "a stored plan cannot be read",
+        "The bytes that are stored are not the plan of their digest.",
+        NOTHING,
+        "Run `redress check` and `redress audit verify`, then plan again.",
+    ),
+    page(
+        "RD0420",
+        "stale",
+        "The run has moved on since the plan was made, or somebody else has applied it.",
+        NOTHING,
+        "Look with `redress show RUN`; if it still needs one, `redress plan RUN` makes a new plan.",
+    ),
+    page(
+        "RD0421",
+        "a guard refused",
+        "Under lock, a row that the plan would change is no longer in the state that allows it.",
+        "Nothing was changed; the refusal is recorded.",
+        "Plan another action (`--action PHASE=decide`), or ask the sovereign what is to stand.",
+    ),
+    page(
+        "RD0422",
+        "the baseline is broken",
+        "After the compensation a value would not be what it was before the run.",
+        "It rolled back: nothing of the compensation stands.",
+        "Find what else moved that value; then plan again.",
+    ),
+    page(
+        "RD0423",
+        "the plan holds a refusal",
+        "One of its actions is refused, so nothing starts.",
+        NOTHING,
+        "Plan again with another action for that phase: `--action PHASE=ACTION`.",
+    ),
+    page(
+        "RD0424",
+        "stuck",
+        "A compensation could not finish and rolled back.",
+        "What the message lists still stands; the run is stuck and held.",
+        "Repair the cause, then `redress plan RUN`, approve and apply again; or `redress resolve` it.",
+    ),
+    page(
+        "RD0425",
+        "not in this state",
+        "The run is in a state in which this cannot be done.",
+        NOTHING,
+        "Look with `redress show RUN`: it names the next safe act.",
+    ),
+    page(
+        "RD0426",
+        "an unknown plan",
+        "No plan has this digest, or several begin so.",
+        NOTHING,
+        "`redress plan RUN` shows the run's plan with its digest.",
+    ),
+];

@@ -1,0 +1,83 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+/// Every `RDnnnn` in the sources of the crates, tests left out.
+fn codes_in_sources() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut codes = BTreeSet::new();
+    for name in ["sql", "ledger", "engine", "adapters", "examples", "cli"] {
+        scan(&root.join(name), &mut codes);
+    }
+    codes
+}
+
+fn scan(path: &Path, codes: &mut BTreeSet<String>) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            let entry = entry.unwrap().path();
+            let name = entry.file_name().unwrap().to_string_lossy().into_owned();
+            if name != "target" && name != "tests" && name != "tests.rs" {
+                scan(&entry, codes);
+            }
+        }
+        return;
+    }
+    let source = path
+        .extension()
+        .is_some_and(|end| end == "rs" || end == "sql");
+    if !source {
+        return;
+    }
+    let text = fs::read_to_string(path).unwrap();
+    // What a file's own tests invent is no code of the program.
+    let text = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or_default();
+    for (at, _) in text.match_indices("\"RD") {
+        let code = &text[at + 1..];
+        let code = code.get(..6).unwrap_or_default();
+        let digits = code.get(2..).unwrap_or_default();
+        if digits.len() == 4
+            && digits.bytes().all(|b| b.is_ascii_digit())
+            && text.get(at + 7..at + 8) == Some("\"")
+        {
+            codes.insert(code.to_owned());
+        }
+    }
+}
+
+#[test]
+fn every_code_has_a_page_and_every_page_a_code() {
+    let codes = codes_in_sources();
+    // A packaged crate stands alone: there is nothing to compare with.
+    if codes.is_empty() {
+        return;
+    }
+    let paged: BTreeSet<String> = pages().map(|page| page.code.to_owned()).collect();
+    let without: Vec<_> = codes.difference(&paged).collect();
+    assert!(without.is_empty(), "codes without a page: {without:?}");
+    let unknown: Vec<_> = paged.difference(&codes).collect();
+    assert!(unknown.is_empty(), "pages without a code: {unknown:?}");
+}
+
+#[test]
+fn pages_stand_in_order_once_and_say_everything() {
+    let codes: Vec<&str> = pages().map(|page| page.code).collect();
+    assert!(codes.is_sorted(), "out of order");
+    assert_eq!(codes.iter().collect::<BTreeSet<_>>().len(), codes.len());
+    for page in pages() {
+        let texts = [page.title, page.happened, page.stands, page.next];
+        assert!(texts.iter().all(|text| !text.is_empty()), "{}", page.code);
+        for sentence in [page.happened, page.stands, page.next] {
+            assert!(
+                sentence.ends_with(['.', '?', '@']),
+                "{}: {sentence}",
+                page.code
+            );
+        }
+    }
+}
