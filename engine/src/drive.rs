@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::crash;
 use crate::db::DbError;
 use crate::definition::Phase;
-use crate::engine::{Engine, Inner, Loan};
+use crate::engine::{Engine, Inner, Loan, PROOF_VOID};
 use crate::error::Error;
 use crate::failure::{Cutoff, Outcome as Failed};
 use crate::phase::{Attempt, add_output};
@@ -334,6 +334,10 @@ impl Inner {
                 Attempt::Failed(Error::Db(DbError::Lost(error))) => {
                     tracing::warn!(%error, run = %live.row.id, phase = %phase.name, "connection lost before COMMIT");
                     tokio::time::sleep(RECONNECT_PAUSE).await;
+                }
+                // Nothing is wrong with the phase: the next try reads its locks instead.
+                Attempt::Failed(error) if error.sqlstate() == Some(PROOF_VOID) => {
+                    tracing::info!(run = %live.row.id, phase = %phase.name, "the proof of its writes is void");
                 }
                 Attempt::Failed(error) => return Ok(judge(error)),
             }

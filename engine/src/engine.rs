@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -24,9 +25,13 @@ use crate::error::Error;
 use crate::files::StateDir;
 use crate::phase_tx::PhaseTx;
 use crate::schema::{self, Installation};
+use crate::tx::Commit;
 
 /// How long a claim is good without a heartbeat, unless the builder says otherwise.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// The SQLSTATE of an `append` that found a trigger, rule or child table where none was when the phase was surveyed.
+pub(crate) const PROOF_VOID: &str = "RDR08";
 
 /// A session on loan from the pool.
 pub(crate) type Loan = Object<Manager>;
@@ -56,7 +61,14 @@ pub(crate) struct Loaded {
     pub digest: Hash,
     pub input: InputSchema,
     /// How each phase's writes are covered; looked up once per process.
-    coverage: Vec<OnceCell<Coverage>>,
+    coverage: Vec<Surveyed>,
+}
+
+/// What a survey said of a phase, and whether a transaction has found since that it holds no more.
+#[derive(Default)]
+struct Surveyed {
+    coverage: OnceCell<Coverage>,
+    voided: AtomicBool,
 }
 
 /// Builds an [`Engine`].
@@ -308,7 +320,11 @@ impl Inner {
             .map_err(|problem| Error::Inconsistent(problem.to_string()))?;
         let input = InputSchema::compile(&definition.input)
             .map_err(|problem| Error::Inconsistent(problem.to_string()))?;
-        let coverage = definition.phases.iter().map(|_| OnceCell::new()).collect();
+        let coverage = definition
+            .phases
+            .iter()
+            .map(|_| Surveyed::default())
+            .collect();
         let loaded = Arc::new(Loaded {
             definition,
             digest,
@@ -483,9 +499,12 @@ impl Inner {
 
     /// How a phase's writes are covered, surveyed once per process.
     pub async fn coverage(&self, loaded: &Loaded, index: usize) -> Result<Coverage, Error> {
-        let Some(cell) = loaded.coverage.get(index) else {
+        let Some(surveyed) = loaded.coverage.get(index) else {
             return Ok(Coverage::Locks);
         };
+        if surveyed.voided.load(Ordering::Relaxed) {
+            return Ok(Coverage::Locks);
+        }
         let survey = || async {
             let survey = self.survey_phase(&loaded.definition.phases[index]).await?;
             Ok::<_, Error>(if survey.findings.is_empty() {
@@ -494,7 +513,17 @@ impl Inner {
                 Coverage::Locks
             })
         };
-        cell.get_or_try_init(survey).await.cloned()
+        surveyed.coverage.get_or_try_init(survey).await.cloned()
+    }
+
+    /// Gives up the proof for a phase whose commit found that it holds no more (RDR08): its locks are read from now on.
+    pub fn heed_proof<T>(&self, loaded: &Loaded, index: usize, end: &Commit<T>) {
+        if let Commit::Aborted(error) = end
+            && error.sqlstate() == Some(PROOF_VOID)
+            && let Some(surveyed) = loaded.coverage.get(index)
+        {
+            surveyed.voided.store(true, Ordering::Relaxed);
+        }
     }
 }
 

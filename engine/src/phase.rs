@@ -156,6 +156,7 @@ impl Inner {
             moved.checked = Some(oids);
         }
         let end = finish(self, session, &entered, &pages, &moved).await;
+        self.heed_proof(&live.loaded, index, &end);
         Ok(concluded(end, pages, output))
     }
 

@@ -117,7 +117,8 @@ pub(crate) struct Blob {
 /// Keeps a small value as it is; a large one becomes a reference with length and salted commitment.
 pub(crate) fn keep(value: Value, blobs: &mut Vec<Blob>) -> Value {
     let content = value.to_string().into_bytes();
-    if content.len() <= IN_RECORD_BYTES_MAX {
+    // A value that looks like a reference itself goes into a blob too: read back, it must not be taken for one.
+    if content.len() <= IN_RECORD_BYTES_MAX && value.get("$blob").is_none() {
         return value;
     }
     let mut salt = [0_u8; 32];

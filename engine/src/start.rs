@@ -515,6 +515,7 @@ impl Inner {
             moved.checked = Some(oids);
         }
         let end = finish(self, session, &opened.entered, &pages, &moved).await;
+        self.heed_proof(&live.loaded, index, &end);
         Ok(Ok(concluded(end, pages, output)))
     }
 

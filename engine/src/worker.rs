@@ -5,7 +5,8 @@
 //! **What can go wrong:** SIGKILL: the lease runs out and others claim the runs. A stop: phases in flight end, the
 //! rest is given back at once without being counted as a try.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redress_sql as sql;
@@ -92,6 +93,7 @@ impl Worker<'_> {
         tasks: &mut JoinSet<()>,
         stopping: &watch::Receiver<bool>,
     ) {
+        let active = Active::default();
         let mut pause = IDLE;
         let mut swept = None;
         loop {
@@ -106,7 +108,7 @@ impl Worker<'_> {
             let claimed = if free == 0 {
                 Ok(Vec::new())
             } else {
-                inner.claim(worker, free).await
+                inner.claim(worker, free, &active.runs()).await
             };
             match claimed {
                 Err(error) => {
@@ -120,7 +122,11 @@ impl Worker<'_> {
                     let none = claims.is_empty();
                     for run in claims {
                         let (inner, stopping) = (Arc::clone(inner), stopping.clone());
-                        tasks.spawn(async move { inner.drive_for(worker, run, &stopping).await });
+                        let driving = active.enter(run);
+                        tasks.spawn(async move {
+                            inner.drive_for(worker, run, &stopping).await;
+                            drop(driving);
+                        });
                     }
                     if none && tasks.is_empty() && self.until_idle && !self.waits(inner).await {
                         return;
@@ -154,9 +160,43 @@ impl Worker<'_> {
     }
 }
 
+/// The runs that a worker is driving now; what else it owns in the database it has lost and may claim again.
+#[derive(Clone, Default)]
+struct Active(Arc<Mutex<HashSet<Uuid>>>);
+
+/// One run among them, until it is dropped (also by a panic).
+struct Driving {
+    active: Active,
+    run: Uuid,
+}
+
+impl Active {
+    fn enter(&self, run: Uuid) -> Driving {
+        self.set().insert(run);
+        Driving {
+            active: self.clone(),
+            run,
+        }
+    }
+
+    fn runs(&self) -> Vec<Uuid> {
+        self.set().iter().copied().collect()
+    }
+
+    fn set(&self) -> std::sync::MutexGuard<'_, HashSet<Uuid>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.active.set().remove(&self.run);
+    }
+}
+
 impl Inner {
     /// Claims the oldest runnable runs that this process can execute.
-    async fn claim(&self, worker: Uuid, limit: usize) -> Result<Vec<Uuid>, Error> {
+    async fn claim(&self, worker: Uuid, limit: usize, active: &[Uuid]) -> Result<Vec<Uuid>, Error> {
         if let Err(held) = self.heed_files(None, None) {
             tracing::info!(%held, "nothing is claimed");
             return Ok(Vec::new());
@@ -168,7 +208,7 @@ impl Inner {
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         crash::point("claim.before_commit");
         let rows = session
-            .query(&claim, &[&worker, &limit, &digests])
+            .query(&claim, &[&worker, &limit, &digests, &active])
             .await
             .map_err(DbError::from)?;
         if !rows.is_empty() {
@@ -194,9 +234,14 @@ impl Inner {
         };
         match driven.await {
             Ok(left) => tracing::debug!(%run, ?left, "let go"),
-            // The claim stays until the lease runs out or the run is claimed again: never a busy loop.
+            // The claim stays as long as a lease, then it may be claimed again by anybody: never a busy loop.
             Err(error) => {
-                tracing::error!(%run, code = error.code(), %error, "a run could not be driven")
+                tracing::error!(%run, code = error.code(), %error, "a run could not be driven");
+                let mut stopping = stopping.clone();
+                tokio::select! {
+                    () = tokio::time::sleep(self.lease) => {}
+                    _ = stopping.wait_for(|stop| *stop) => {}
+                }
             }
         }
     }

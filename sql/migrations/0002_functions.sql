@@ -36,9 +36,9 @@ begin
       using errcode = 'RDG01';
   end if;
   lock table gate in row share mode;
-  select state, switch_no, reason into s from switch;
-  if not found then
-    raise exception 'the switch row is missing: treated as killed' using errcode = 'RDG02';
+  select max(state) as state, max(switch_no) as switch_no, max(reason) as reason, count(*) as n into s from switch;
+  if s.n <> 1 then
+    raise exception 'there are % switch rows instead of one: treated as killed', s.n using errcode = 'RDG02';
   end if;
   if s.state = 'frozen' then
     raise exception 'frozen by switch %: %', s.switch_no, s.reason using errcode = 'RDG05';
@@ -291,11 +291,13 @@ begin
   delete from worker where id = p_worker;
 end $$;
 
-create function claim(p_worker uuid, p_limit int, p_definitions bytea[])
+-- p_active: what this worker is driving now. What it owns beside that it has lost (an answer that never came, a
+-- database that was away too long, a cancellation that fenced it) and may claim again.
+create function claim(p_worker uuid, p_limit int, p_definitions bytea[], p_active uuid[])
 returns table (id uuid, epoch bigint, claims int)
 language plpgsql volatile security definer set search_path from current as $$
 begin
-  if (select s.state from switch s) is distinct from 'run' then
+  if (select max(s.state) from switch s having count(*) = 1) is distinct from 'run' then
     return;
   end if;
   return query
@@ -305,6 +307,7 @@ begin
       and r.next_at <= clock_timestamp()
       and r.definition = any (p_definitions)
       and (r.owner is null
+        or (r.owner = p_worker and r.id <> all (p_active))
         or not exists (select from worker w where w.id = r.owner and w.lease_until > clock_timestamp()))
       and not exists (
         select from hold h where h.released_at is null
@@ -404,6 +407,10 @@ language plpgsql volatile security definer set search_path from current as $$
 begin
   if p_state not in ('run', 'killed', 'frozen') then
     raise exception 'unknown switch state %', p_state using errcode = 'RDG02';
+  end if;
+  -- The engine's role may stop everything, as a failed phase does; only an operator's session may let it go on.
+  if p_state = 'run' and not pg_has_role(session_user, 'redress_operator', 'member') then
+    raise exception 'only an operator releases the switch, % is none', session_user using errcode = '42501';
   end if;
   update switch s set state = p_state, switch_no = s.switch_no + 1, reason = p_reason, by = p_by, at = clock_timestamp()
   returning s.switch_no into switch_no;

@@ -18,7 +18,7 @@ grant execute on function
   redress.note_refusal(uuid, text, text, bytea),
   redress.put_definition(bytea, text, int, bytea, text),
   redress.beat(uuid, text, bigint), redress.leave(uuid),
-  redress.claim(uuid, int, bytea[]), redress.claim_run(uuid, uuid), redress.give_back(uuid, bigint, uuid, bigint),
+  redress.claim(uuid, int, bytea[], uuid[]), redress.claim_run(uuid, uuid), redress.give_back(uuid, bigint, uuid, bigint),
   redress.enter_system(int, int, int), redress.append_system(bigint, bytea[]),
   redress.put_hold(uuid, text, text, uuid, text, text, text),
   redress.publish_switch(text, text, text),
