@@ -1,4 +1,8 @@
 //! The promises of Redress, one test each, against a real PostgreSQL.
 
+mod common;
 mod crash;
+mod gate;
+mod phase;
 mod spine;
+mod start;
