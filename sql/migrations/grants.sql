@@ -6,8 +6,7 @@ grant usage on schema redress to redress_engine, redress_operator, redress_audit
 grant select on all tables in schema redress to redress_engine, redress_operator, redress_auditor;
 
 grant execute on function
-  redress.now_text(), redress.set_limits(int, int, int),
-  redress.pass_gate(text, text, uuid, bigint, uuid[]),
+  redress.now_text(),
   redress.enter_phase(uuid, bigint, text, text, text, int, int, int),
   redress.enter_start(uuid, bytea, text, boolean, text, bytea, text, text, uuid, int, int, int),
   redress.enter_run(uuid, bigint, boolean, int, int, int),
@@ -26,8 +25,7 @@ grant execute on function
 to redress_engine;
 
 grant execute on function
-  redress.now_text(), redress.set_limits(int, int, int),
-  redress.pass_gate(text, text, uuid, bigint, uuid[]),
+  redress.now_text(),
   redress.enter_run(uuid, bigint, boolean, int, int, int),
   redress.enter_compensation(uuid, bigint, boolean, text, text, bigint, uuid[], int, int, int),
   redress.append(uuid, bigint, text, bigint, text, text, bytea[], text, text, int, bigint, boolean, text, text, text, bytea, oid[]),

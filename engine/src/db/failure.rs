@@ -105,6 +105,8 @@ pub fn class_of_sqlstate(code: &Sqlstate) -> Class {
         "RDG02" => Class::Kill,
         "RDR02" | "RDR03" | "RDR04" => Class::Refused,
         "RDR06" | "RDR08" => Class::Retry,
+        // A prepared statement whose result changed under it; the session's statements are forgotten before the retry.
+        "0A000" => Class::Retry,
         "40001" | "40P01" | "55P03" | "57014" | "25P03" => Class::Retry,
         "57P01" | "57P02" | "57P03" | "57P05" => Class::Retry,
         "XX001" | "XX002" => Class::Kill,
