@@ -274,10 +274,8 @@ impl Inner {
             Step::Failed(error) => {
                 let cutoff = Cutoff::of(&error);
                 tracing::info!(run = %live.row.id, phase = %phase.name, code = cutoff.code, "phase failed");
-                match cutoff.sqlstate.as_deref() {
-                    Some("0A000") => session.statement_cache.clear(),
-                    Some("RDR08") => live.loaded.distrust(),
-                    _ => {}
+                if cutoff.sqlstate.as_deref() == Some("0A000") {
+                    session.statement_cache.clear();
                 }
                 if session.is_closed() {
                     *session = self.session_soon().await?;

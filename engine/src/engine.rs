@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -331,7 +330,6 @@ impl Inner {
             digest,
             input,
             coverage,
-            unproven: AtomicBool::new(false),
         });
         self.loaded
             .write()
