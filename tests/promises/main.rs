@@ -3,6 +3,7 @@
 mod common;
 mod crash;
 mod gate;
+mod house;
 mod phase;
 mod spine;
 mod start;
