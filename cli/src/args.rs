@@ -150,6 +150,8 @@ pub enum Command {
         #[command(subcommand)]
         command: audit::Command,
     },
+    /// Replay the ledger against the tables, both ways
+    Check,
     /// What an error code means and what to do
     Explain(explain::Args),
     /// Completions for a shell, on standard output

@@ -172,11 +172,9 @@ impl Place {
         }
         let session = open(url).await?;
         let sql = redress_sql(&self.globals.schema);
-        match schema::inspect(&session, &sql).await {
-            Err(SchemaError::Missing(_) | SchemaError::Older { .. }) => {
-                self.migrate(&session, &default_origin()).await?;
-            }
-            Ok(_) | Err(_) => {}
+        let found = schema::inspect(&session, &sql).await;
+        if let Err(SchemaError::Missing(_) | SchemaError::Older { .. }) = found {
+            self.migrate(&session, &default_origin()).await?;
         }
         Ok(())
     }

@@ -147,7 +147,7 @@ pub enum Error {
         standing: String,
     },
     /// Signatures are missing.
-    #[error("approvals are missing: {0}")]
+    #[error("{0}")]
     ApprovalsMissing(String),
     /// A decision or its signature is not acceptable.
     #[error(transparent)]

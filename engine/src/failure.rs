@@ -453,6 +453,10 @@ impl Inner {
             None,
             kept_values(body.clone(), &mut blobs),
         )?;
+        // A closed run stays provably complete: the last seal counts what came after the first one.
+        if entered.state.is_terminal() {
+            crate::phase::seal(&mut pages, None, entered.state.as_str())?;
+        }
         self.put_blobs(&session, live.row.id, &blobs).await?;
         self.settle(
             &session,

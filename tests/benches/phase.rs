@@ -25,10 +25,20 @@ create table shop.entry (id uuid primary key default gen_random_uuid(), run text
 create table shop.log (id uuid primary key default gen_random_uuid(), run text not null, phase int not null, body text not null);";
 
 fn main() {
-    let seconds = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(SECONDS_DEFAULT);
-    let cluster = Setup::new().durable().set("max_connections", "300").set("track_functions", "all").start();
+    let seconds = std::env::args()
+        .filter_map(|a| a.parse().ok())
+        .next()
+        .unwrap_or(SECONDS_DEFAULT);
+    let cluster = Setup::new()
+        .durable()
+        .set("max_connections", "300")
+        .set("track_functions", "all")
+        .start();
     let database = cluster.fresh_database();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         migrate(database.url()).await;
         query_text(database.url(), SCHEMA);
@@ -103,8 +113,13 @@ async fn saga(url: &str, in_flight: usize, time: Duration) -> f64 {
             tokio::spawn(async move {
                 let driver = engine.driver().await.expect("a driver");
                 while started.elapsed() < time {
-                    let outcome = driver.start(engine.start("bench", json!({"note": "a line of business"}))).await;
-                    assert!(matches!(outcome, Ok((_, redress::Outcome::Completed(_)))), "{outcome:?}");
+                    let outcome = driver
+                        .start(engine.start("bench", json!({"note": "a line of business"})))
+                        .await;
+                    assert!(
+                        matches!(outcome, Ok((_, redress::Outcome::Completed(_)))),
+                        "{outcome:?}"
+                    );
                     done.fetch_add(PHASES as u64, Ordering::Relaxed);
                 }
                 driver.leave().await;
@@ -122,7 +137,9 @@ async fn plain(url: &str, in_flight: usize, time: Duration) -> f64 {
     let done = Arc::new(AtomicU64::new(0));
     let mut clients = Vec::new();
     for _ in 0..in_flight {
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
+        let (client, connection) = tokio_postgres::connect(url, NoTls)
+            .await
+            .expect("a connection");
         tokio::spawn(connection);
         clients.push(client);
     }
@@ -139,8 +156,14 @@ async fn plain(url: &str, in_flight: usize, time: Duration) -> f64 {
                 let run = "0190f5a0-0000-7000-8000-000000000000";
                 while started.elapsed() < time {
                     client.batch_execute("begin").await.expect("begun");
-                    client.execute(&entry, &[&run, &1, &"a line of business"]).await.expect("inserted");
-                    client.execute(&log, &[&run, &1, &"phase committed"]).await.expect("logged");
+                    client
+                        .execute(&entry, &[&run, &1, &"a line of business"])
+                        .await
+                        .expect("inserted");
+                    client
+                        .execute(&log, &[&run, &1, &"phase committed"])
+                        .await
+                        .expect("logged");
                     client.batch_execute("commit").await.expect("committed");
                     done.fetch_add(1, Ordering::Relaxed);
                 }
@@ -157,5 +180,8 @@ async fn plain(url: &str, in_flight: usize, time: Duration) -> f64 {
 async fn commits_per_saga(url: &str) {
     let sql = "select count(distinct xid) from redress.record
                where run = (select id from redress.run order by opened_at desc limit 1)";
-    println!("commits of one saga of {PHASES} phases: {}", query_text(url, sql));
+    println!(
+        "commits of one saga of {PHASES} phases: {}",
+        query_text(url, sql)
+    );
 }

@@ -80,7 +80,9 @@ impl Lab {
             (&self.reviewer, Role::Reviewer),
             (&self.operator, Role::Operator),
         ] {
-            trust.add(role, key.vkey().clone()).expect("three different keys");
+            trust
+                .add(role, key.vkey().clone())
+                .expect("three different keys");
         }
         trust
     }

@@ -1,6 +1,9 @@
-//! `audit`: the ledger is read.
+//! `audit` and `check`: the ledger is read, verified, and replayed against the tables.
 
-use crate::commands::look::{self, LogArgs};
+use redress_ledger::verify::Verdict;
+use serde_json::json;
+
+use crate::commands::look::{self, LogArgs, to_value};
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
@@ -14,6 +17,8 @@ pub enum Command {
         #[arg(long, short)]
         follow: bool,
     },
+    /// Verify bytes, chains, legality and decisions, with this machine's trust roots
+    Verify,
 }
 
 /// Carries it out.
@@ -30,5 +35,110 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
             };
             look::log(place, &args).await
         }
+        Command::Verify => verify(place).await,
     }
+}
+
+async fn verify(place: &Place) -> Result<Exit, Fail> {
+    let engine = place.engine().await?;
+    let report = engine.audit_verify().await?;
+    let (exit, errors) = match &report.verdict {
+        Verdict::Verified => (Exit::Done, Vec::new()),
+        Verdict::Failed {
+            run,
+            seq,
+            code,
+            message,
+        } => (
+            Exit::Verification,
+            vec![json!({"code": code, "message": message, "run": run, "seq": seq})],
+        ),
+        Verdict::Incomplete { .. } => (Exit::Incomplete, Vec::new()),
+    };
+    if place.say.is_json() {
+        let mut value = to_value(&report)?;
+        value["schema"] = json!(1);
+        value["errors"] = json!(errors);
+        place.say.value(&value)?;
+        return Ok(exit);
+    }
+    match &report.verdict {
+        Verdict::Verified => place.say.line(&format!(
+            "verified: {} records of {} logs ({} sealed), {} decisions",
+            report.records, report.runs, report.sealed, report.decisions
+        ))?,
+        Verdict::Failed {
+            run,
+            seq,
+            code,
+            message,
+        } => {
+            place
+                .say
+                .line(&format!("FAILED at record {seq} of run {run}"))?;
+            place.say.error(code, message);
+            if let Some(page) = redress_runbooks::page(code) {
+                place.say.hint("next", page.next);
+            }
+        }
+        Verdict::Incomplete { reason } => {
+            place.say.line(&format!(
+                "incomplete: {reason} ({} records of {} logs hold)",
+                report.records, report.runs
+            ))?;
+            if place.trust()?.is_none() {
+                place.say.hint("next", "give --trust FILE or REDRESS_TRUST");
+            }
+        }
+    }
+    Ok(exit)
+}
+
+/// Replays the ledger against the tables, both ways.
+///
+/// # Errors
+/// [`Fail::Engine`] when it cannot be read.
+pub async fn check(place: &Place) -> Result<Exit, Fail> {
+    let engine = place.engine().await?;
+    let report = engine.check().await?;
+    let exit = if report.ok {
+        Exit::Done
+    } else {
+        Exit::Verification
+    };
+    if place.say.is_json() {
+        let mut value = to_value(&report)?;
+        value["errors"] = value["findings"].clone();
+        place.say.value(&value)?;
+        return Ok(exit);
+    }
+    if report.ok {
+        let text = format!(
+            "ledger and tables agree: {} runs, {} records",
+            report.runs, report.records
+        );
+        place.say.line(&text)?;
+        return Ok(exit);
+    }
+    for finding in &report.findings {
+        let run = finding
+            .run
+            .map(|run| format!(", run {run}"))
+            .unwrap_or_default();
+        let seq = finding
+            .seq
+            .map(|seq| format!(", record {seq}"))
+            .unwrap_or_default();
+        place.say.line(&format!(
+            "{} {}: {}{run}{seq}",
+            finding.code, finding.what, finding.message
+        ))?;
+    }
+    if report.more > 0 {
+        place.say.line(&format!("and {} more", report.more))?;
+    }
+    place
+        .say
+        .notice("`redress explain CODE` says what each of them means; nothing was repaired");
+    Ok(exit)
 }

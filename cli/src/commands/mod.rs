@@ -53,6 +53,7 @@ pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
         Command::Kill(args) => hold::kill(place, &args).await,
         Command::Key { command } => key::run(place, &command),
         Command::Audit { command } => audit::run(place, &command).await,
+        Command::Check => audit::check(place).await,
         Command::Explain(args) => explain::explain(place, &args),
         Command::Completions { shell } => completions(place, shell),
     }

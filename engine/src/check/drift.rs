@@ -13,7 +13,7 @@ use super::model::{Fault, Findings};
 use crate::error::Error;
 use crate::view::Reading;
 
-/// What every function of ours has as its search_path, after the schema.
+/// What a pinned search_path has after the schema.
 const PATH_END: &str = ", pg_temp";
 
 /// Compares the schema with the files that make it; false when a table is missing, so that nothing can be replayed.
@@ -171,12 +171,13 @@ impl Drift<'_, '_> {
                 add(format!("is owned by {owner}"));
             }
             let pinned: &str = row.try_get("search_path")?;
-            if pinned != path {
+            if !pinned.is_empty() && pinned != path {
                 add(format!("has {pinned:?} instead of {path:?}"));
             }
             found.entry(name).or_default().push(Function {
                 source: row.try_get("source")?,
                 definer: row.try_get("definer")?,
+                pinned: !pinned.is_empty(),
             });
         }
         for (name, expected) in &self.expected.functions {

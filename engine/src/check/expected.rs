@@ -42,6 +42,8 @@ pub(super) struct Function {
     pub source: String,
     /// It runs with its owner's rights.
     pub definer: bool,
+    /// Its search_path is pinned.
+    pub pinned: bool,
 }
 
 impl Expected {
@@ -125,6 +127,7 @@ impl Expected {
             let function = Function {
                 source: source.to_owned(),
                 definer: header.contains("security definer"),
+                pinned: header.contains("set search_path from current"),
             };
             let all = self.functions.entry(stem(name).to_owned()).or_default();
             all.push(function);
@@ -252,8 +255,15 @@ mod tests {
             expected.constraints.iter().filter(index).count(),
             texts.matches("create index").count() + texts.matches("create unique index").count()
         );
-        for name in ["append", "enter_phase", "pass_gate", "lift_hold"] {
+        for name in ["append", "enter_phase", "lift_hold"] {
             assert!(expected.functions[name][0].definer, "{name}");
+        }
+        for (name, function) in expected
+            .functions
+            .iter()
+            .flat_map(|(n, all)| all.iter().map(move |f| (n, f)))
+        {
+            assert!(function.pinned || !function.definer, "{name}");
         }
         let key = ("run".to_owned(), "run_key_is_used_once".to_owned());
         assert!(expected.constraints.contains(&key));

@@ -142,7 +142,7 @@ pub(super) const PAGES: &[Page] = &[
         "a file name that is not accepted",
         "The name of the key cannot be a file name.",
         UNSIGNED,
-        "Use letters, digits and -_.@",
+        "Use letters, digits and any of -_.@ in it.",
     ),
     page(
         "RD0521",

@@ -205,7 +205,7 @@ pub(super) const PAGES: &[Page] = &[
         "parameters do not fit",
         "A statement has another number of parameters than `params` gives.",
         NOTHING,
-        "Give one pointer for each of $1, $2, …",
+        "Give one pointer for each of $1, $2 and so on.",
     ),
     page(
         "RD0142",

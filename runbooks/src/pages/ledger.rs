@@ -112,7 +112,7 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "RD0631",
         "a gap or a double",
-        "The sequence of a run's records is not 1, 2, 3, …",
+        "The sequence of a run's records does not count 1, 2, 3 and on.",
         AS_FOUND,
         "Treat it as tampering: a record was taken away, added or moved. Compare with a backup.",
     ),
