@@ -124,7 +124,7 @@ impl Inner {
         loop {
             attempt += 1;
             if session.is_closed() {
-                *session = self.session_soon().await?;
+                self.reopen(session).await?;
             }
             let result = if self.is_atomic(live, unwind.plan) {
                 self.unwind_at_once(session, live, unwind).await
@@ -157,7 +157,7 @@ impl Inner {
                 continue;
             }
             if session.is_closed() {
-                *session = self.session_soon().await?;
+                self.reopen(session).await?;
             }
             return Err(self.stick(session, live, unwind, &error).await?);
         }

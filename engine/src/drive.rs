@@ -148,7 +148,9 @@ impl Engine {
                     .await?;
                 if left == Left::Held {
                     inner.give_back(&live, worker).await?;
-                    let session = inner.session().await?;
+                    if session.is_closed() {
+                        inner.reopen(&mut session).await?;
+                    }
                     return Ok(Outcome::of(inner.run_row(&session, run).await?));
                 }
                 continue;
@@ -278,7 +280,7 @@ impl Inner {
                     session.statement_cache.clear();
                 }
                 if session.is_closed() {
-                    *session = self.session_soon().await?;
+                    self.reopen(session).await?;
                 }
                 let failed = match self.fail(session, live, &phase, &cutoff).await {
                     Ok(failed) => failed,
@@ -309,7 +311,7 @@ impl Inner {
     ) -> Result<Step, Error> {
         for _ in 0..RECONNECTS_MAX {
             if session.is_closed() {
-                *session = self.session_soon().await?;
+                self.reopen(session).await?;
             }
             match self.attempt(session, live, phase).await {
                 Attempt::Committed { records, output } => {
@@ -429,9 +431,28 @@ impl Inner {
             .into())
     }
 
+    /// Makes a lost session anew in its place, waiting a little for a server that restarts. The pool is not asked: as
+    /// many others may hold lost ones.
+    pub(crate) async fn reopen(&self, session: &mut Loan) -> Result<(), Error> {
+        let mut last = None;
+        for _ in 0..RECONNECTS_MAX {
+            match self.apart().await {
+                Ok(fresh) => {
+                    **session = fresh;
+                    return Ok(());
+                }
+                Err(error) => last = Some(error),
+            }
+            tokio::time::sleep(RECONNECT_PAUSE).await;
+        }
+        Err(last
+            .unwrap_or_else(|| DbError::Unreachable("no answer".to_owned()))
+            .into())
+    }
+
     /// Gives a run back because something wide is in the way; not counted as a try.
     pub(crate) async fn give_back(&self, live: &Live, worker: Uuid) -> Result<(), Error> {
-        let session = self.session().await?;
+        let session = self.side().await?;
         let give = self.prepare(&session, sql::GIVE_BACK).await?;
         session
             .query_one(
@@ -445,7 +466,7 @@ impl Inner {
 
     /// Renews a worker's lease.
     pub(crate) async fn beat(&self, worker: Uuid) -> Result<(), Error> {
-        let session = self.session().await?;
+        let session = self.side().await?;
         let beat = self.prepare(&session, sql::BEAT).await?;
         let lease_ms = i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX);
         session
@@ -468,7 +489,7 @@ impl Inner {
 
     /// Gives back everything a worker holds.
     pub(crate) async fn leave(&self, worker: Uuid) -> Result<(), Error> {
-        let session = self.session().await?;
+        let session = self.side().await?;
         let leave = self.prepare(&session, sql::LEAVE).await?;
         session
             .query_one(&leave, &[&worker])

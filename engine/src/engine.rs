@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 
 use crate::adapter::{Adapter, Coverage, Finding};
 use crate::alert::AlertSink;
-use crate::db::{DbError, Manager, Pool, Session};
+use crate::db::{DbError, Manager, Pool, Session, side_pool};
 use crate::definition::input::InputSchema;
 use crate::definition::{self, Definition, OnFailure};
 use crate::error::Error;
@@ -44,6 +44,7 @@ pub struct Engine {
 
 pub(crate) struct Inner {
     pub pool: Pool,
+    side: Pool,
     pub sql: Sql,
     pub installation: Installation,
     pub adapters: BTreeMap<String, Arc<dyn Adapter>>,
@@ -167,8 +168,10 @@ impl Builder {
         self.pool
             .manager()
             .expect_server(&installation.system_identifier);
+        let side = side_pool(&self.pool)?;
         let inner = Inner {
             pool: self.pool,
+            side,
             sql,
             installation,
             adapters: self.adapters,
@@ -289,6 +292,18 @@ impl Inner {
     /// A clean session on the right server.
     pub async fn session(&self) -> Result<Loan, DbError> {
         self.pool.get().await.map_err(pool_error)
+    }
+
+    /// A session for short work of somebody who may hold one already, so that n holders never wait for each other.
+    ///
+    /// Whoever holds it asks for no other of either pool.
+    pub async fn side(&self) -> Result<Loan, DbError> {
+        self.side.get().await.map_err(pool_error)
+    }
+
+    /// A session of its own, for what must not wait behind work: a kill, and the fate of a commit in doubt.
+    pub async fn apart(&self) -> Result<Session, DbError> {
+        self.pool.manager().open().await
     }
 
     pub fn adapter(&self, name: &str) -> Result<&Arc<dyn Adapter>, Error> {
@@ -419,7 +434,7 @@ impl Inner {
             );
         }
         for (index, query) in definition.snapshot.iter().enumerate() {
-            let session = self.session().await?;
+            let session = self.side().await?;
             session
                 .batch_execute("begin read only")
                 .await
@@ -472,7 +487,7 @@ impl Inner {
         phase: &definition::Phase,
     ) -> Result<crate::adapter::Survey, Error> {
         let adapter = self.adapter(phase.adapter.as_str())?;
-        let session = self.session().await?;
+        let session = self.side().await?;
         session
             .batch_execute("begin")
             .await

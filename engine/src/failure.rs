@@ -439,7 +439,7 @@ impl Inner {
                 json!({"which": "post", "error": error.to_string(), "code": error.code()})
             }
         };
-        let session = self.session().await?;
+        let session = self.side().await?;
         let entered = self.enter_run(&session, live.row.id, None, false).await?;
         let mut blobs = Vec::new();
         let mut pages = Pages::after(

@@ -205,8 +205,8 @@ impl Engine {
         reason: &str,
     ) -> Result<Released, Error> {
         let inner = &self.inner;
-        let session = inner.session().await?;
         let holds = self.holds().await?;
+        let session = inner.session().await?;
         let found = holds
             .iter()
             .find(|h| h.id == hold)
@@ -291,7 +291,7 @@ pub(crate) fn quorum_for(live: &Live, action: &str) -> Quorum {
 impl Inner {
     async fn publish_kill(&self, reason: &str, freeze: bool) -> Result<i64, Error> {
         let state = if freeze { "frozen" } else { "killed" };
-        let session = match self.session().await {
+        let session = match self.apart().await {
             Ok(session) => session,
             Err(error) => {
                 self.write_kill_file(reason)?;
@@ -346,7 +346,7 @@ impl Inner {
     /// Waits until nobody is in the gate who entered before.
     pub(crate) async fn drain(&self, deadline: Duration, started: Instant) -> Result<(), Error> {
         loop {
-            let session = self.session().await?;
+            let session = self.apart().await?;
             let left = deadline.saturating_sub(started.elapsed());
             let slice = left.min(DRAIN_SLICE).max(Duration::from_millis(1));
             let wait_ms = i32::try_from(slice.as_millis()).unwrap_or(i32::MAX);

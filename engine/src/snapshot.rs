@@ -78,7 +78,7 @@ impl Inner {
 
     /// Reads the snapshot of a run in a transaction of its own that sees one moment and cannot write.
     pub(crate) async fn post_snapshot(&self, live: &Live) -> Result<Map<String, Value>, Error> {
-        let session = self.session().await?;
+        let session = self.side().await?;
         session
             .batch_execute("begin isolation level repeatable read read only")
             .await

@@ -125,7 +125,7 @@ impl Start<'_> {
             Eager::Existing(started) => Ok((started, None)),
             Eager::Not => {
                 if session.is_closed() {
-                    *session = inner.session_soon().await?;
+                    inner.reopen(session).await?;
                 }
                 inner
                     .open_run(session, &opening)
@@ -348,7 +348,7 @@ impl Inner {
             Ok(Err(existing)) => return same_run(opening, existing),
             Err(error) => {
                 self.rollback(session).await;
-                return Err(start_error(opening, error));
+                return self.refused_start(session, opening, error).await;
             }
         };
         match end {
@@ -363,14 +363,38 @@ impl Inner {
             Commit::Aborted(error) => Err(start_error(opening, error.into())),
             Commit::InDoubt(error) => {
                 tracing::warn!(%error, run = %opening.run, "start in doubt");
-                Box::pin(self.reopen(opening, seq, head)).await
+                Box::pin(self.open_again(opening, seq, head)).await
             }
         }
     }
 
+    /// What a start that failed is answered. A subject may be taken by the very run that has the key: the two unique
+    /// rules are judged one after the other, and another start of the same key may come between them.
+    async fn refused_start(
+        &self,
+        session: &Session,
+        opening: &Opening,
+        error: Error,
+    ) -> Result<Started, Error> {
+        let error = start_error(opening, error);
+        if matches!(error, Error::SubjectBusy(_)) {
+            let find = self.prepare(session, sql::RUN_BY_KEY).await?;
+            let saga = opening.loaded.definition.saga.as_str();
+            let found = session
+                .query_opt(&find, &[&saga, &opening.key])
+                .await
+                .map_err(DbError::from)?;
+            if let Some(row) = found {
+                let row = RunRow::read(&row)?;
+                return same_run(opening, (row.id, row.input_hash));
+            }
+        }
+        Err(error)
+    }
+
     /// Resolves an opening in doubt: the same id and key again waits for the other transaction.
-    async fn reopen(&self, opening: &Opening, seq: i64, head: Hash) -> Result<Started, Error> {
-        let session = self.session().await?;
+    async fn open_again(&self, opening: &Opening, seq: i64, head: Hash) -> Result<Started, Error> {
+        let session = self.apart().await?;
         match self.open_run(&session, opening).await {
             Err(Error::Db(error)) if error.constraint() == Some("run_pkey") => {
                 match self.fate(opening.run, seq, head).await? {
@@ -401,7 +425,11 @@ impl Inner {
             Err(error) => {
                 self.rollback(session).await;
                 return match start_error(opening, error) {
-                    refused @ (Error::SubjectBusy(_) | Error::Expectation { .. }) => Err(refused),
+                    busy @ Error::SubjectBusy(_) => self
+                        .refused_start(session, opening, busy)
+                        .await
+                        .map(Eager::Existing),
+                    refused @ Error::Expectation { .. } => Err(refused),
                     // The gate said no: another try would hear the same.
                     gate if gate.sqlstate().is_some_and(|code| code.starts_with("RDG")) => {
                         Err(gate)
@@ -424,7 +452,7 @@ impl Inner {
                 error,
             } => {
                 tracing::warn!(%error, run = %opening.run, "eager start in doubt");
-                let session = self.session().await?;
+                let session = self.apart().await?;
                 let started = Box::pin(self.open_run(&session, opening)).await;
                 match started {
                     // The other one did not commit; this one opened the run.
@@ -546,7 +574,7 @@ impl Inner {
         if dir.snapshot_path(run, "pre").exists() {
             return Ok(());
         }
-        let session = self.session().await?;
+        let session = self.side().await?;
         let live = self.live(&session, run).await?;
         if live.definition().snapshot.is_empty() {
             return Ok(());

@@ -277,7 +277,7 @@ impl Inner {
 
     /// Finds out what became of a commit in doubt: the row lock first, then the log.
     pub(crate) async fn fate(&self, run: Uuid, seq: i64, hash: Hash) -> Result<Fate, Error> {
-        let session = self.session().await?;
+        let session = self.apart().await?;
         let entered = self
             .enter_run_waiting(&session, run, None, false, FATE_WAIT_MS)
             .await?;

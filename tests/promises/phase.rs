@@ -673,3 +673,33 @@ async fn a_failed_phase_is_passed_over_or_held_as_the_file_says() {
         (1, Some(row.id), "run")
     );
 }
+
+/// Several runs on fewer sessions than runs: they wait for each other and end.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_runs_than_sessions_wait_for_each_other_and_end() {
+    let lab = lab().await;
+    let pool = redress::db::pool(lab.url(), 2).unwrap();
+    let engine = redress::Engine::builder(pool)
+        .adapters(redress_adapters::standard())
+        .trust(lab.trust())
+        .state_dir(lab.state_dir())
+        .actor("test")
+        .build()
+        .await
+        .unwrap();
+    let snapshot = json!([{"name": "n", "sql": "select count(*) from shop.mark where run = $1", "params": ["/run/id"]}]);
+    let saga = saga("line", marks(3), json!({"snapshot": snapshot}));
+    engine.register(&saga).await.expect("registered");
+    let all = (0..6).map(|_| again(&engine, &saga));
+    let ended = within(
+        LIMIT,
+        "six runs on two sessions end",
+        futures_util::future::join_all(all),
+    )
+    .await;
+    assert!(
+        ended
+            .iter()
+            .all(|outcome| matches!(outcome, Outcome::Completed(_)))
+    );
+}

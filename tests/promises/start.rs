@@ -41,7 +41,7 @@ async fn sixty_four_starts_of_one_key_at_once_open_one_run() {
         ("line", json!({"n": 1}), false),
     ] {
         let key = format!("{name}-{eager}");
-        let starts = (0..16).map(|_| {
+        let starts = (0..64).map(|_| {
             let (engine, input, key) = (engine.clone(), input.clone(), key.clone());
             tokio::spawn(async move {
                 let start = engine.start(name, input).key(key);
@@ -78,6 +78,27 @@ async fn sixty_four_starts_of_one_key_at_once_open_one_run() {
         "999997"
     );
     assert_eq!(lab.sql("select count(*) from shop.mark"), "2");
+}
+
+/// F46: the key and the subject are two unique rules; a start that waits for the second is still the same start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_loses_its_subject_to_its_own_key_is_answered_with_that_run() {
+    let lab = Lab::new().await;
+    let engine = lab.engine().await;
+    engine.register(&Lab::read(SHOP_SAGA)).await.expect("registered");
+    for round in 0..20 {
+        let order = format!("A{round}");
+        let starts = (0..8).map(|_| {
+            let (engine, order) = (engine.clone(), order.clone());
+            tokio::spawn(async move {
+                let input = json!({"order": order, "sku": "tea", "qty": 1});
+                engine.start("order", input).key(order).open().await
+            })
+        });
+        let ids: BTreeSet<Uuid> =
+            join_all(starts).await.into_iter().map(|s| s.unwrap().expect("answered").run).collect();
+        assert_eq!(ids.len(), 1);
+    }
 }
 
 /// F47

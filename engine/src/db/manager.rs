@@ -19,6 +19,8 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A message of the server that is older than this many others is dropped.
 const WARNINGS_MAX: usize = 16;
+/// Sessions beside the pool: for heartbeats and for short work of somebody who holds a session already.
+const SIDE_SESSIONS_MAX: usize = 4;
 /// Undoes what an adapter may have left; keeps prepared statements.
 const RESET: &str = "rollback; reset session authorization; reset all; unlisten *; close all; \
                      discard sequences; discard temp; select pg_advisory_unlock_all()";
@@ -69,7 +71,8 @@ impl Manager {
         let _ = self.server.set(system_identifier.to_owned());
     }
 
-    async fn open(&self) -> Result<Session, DbError> {
+    /// Makes one session that belongs to no pool, on the right server.
+    pub(crate) async fn open(&self) -> Result<Session, DbError> {
         let session = connect(&self.config).await?;
         if let Some(expected) = self.server.get() {
             let row = session
@@ -87,6 +90,21 @@ impl Manager {
         }
         Ok(session)
     }
+}
+
+/// A second pool to the same server: for what must not wait for the sessions of the first.
+///
+/// # Errors
+/// [`DbError::Unreachable`] when the pool cannot be built.
+pub(crate) fn side_pool(pool: &Pool) -> Result<Pool, DbError> {
+    let manager = Manager {
+        config: pool.manager().config.clone(),
+        server: pool.manager().server.clone(),
+    };
+    Pool::builder(manager)
+        .max_size(SIDE_SESSIONS_MAX)
+        .build()
+        .map_err(|error| DbError::Unreachable(error.to_string()))
 }
 
 impl managed::Manager for Manager {

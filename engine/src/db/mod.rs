@@ -13,5 +13,6 @@ mod manager;
 mod value;
 
 pub use failure::{DbError, Sqlstate, class_of_sqlstate};
+pub(crate) use manager::side_pool;
 pub use manager::{Manager, Pool, Session, connect, pool};
 pub use value::{TextParam, ValueError, column_is_kept, row_to_value};
