@@ -317,7 +317,8 @@ impl Beside {
                 switch.state
             ));
         }
-        let number = self.switch.as_ref().and_then(|said| said.switch_no);
+        // A switch that nobody ever moved is as it was installed.
+        let number = self.switch.as_ref().map_or(Some(1), |said| said.switch_no);
         if number.is_some_and(|number| number != switch.switch_no)
             || switch.switch_no < self.switch_no_max
         {

@@ -199,10 +199,8 @@ impl Tale {
                 findings.add(fault, run, Some(end.count), text);
             };
         if row.seq != end.count || row.head != end.head {
-            let (is, should) = (
-                format!("{} {}", row.seq, row.head),
-                format!("{} {}", end.count, end.head),
-            );
+            let text = |(seq, hash): (i64, Hash)| format!("{seq} {hash}");
+            let (is, should) = (text((row.seq, row.head)), text((end.count, end.head)));
             add(Fault::RunHead, "head", &is, &should);
         }
         if row.state != self.story.state {
@@ -214,7 +212,8 @@ impl Tale {
             add(Fault::RunState, "the end", &row.ended_at, &ended);
         }
         if row.basis != self.story.basis {
-            let (is, should) = (row.basis.0, self.story.basis.0);
+            let text = |(seq, hash): (i64, Hash)| format!("{seq} {hash}");
+            let (is, should) = (text(row.basis), text(self.story.basis));
             add(Fault::RunBasis, "basis", &is, &should);
         }
         if row.epoch < self.epoch {
