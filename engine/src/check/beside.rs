@@ -1,27 +1,23 @@
-//! What lies beside the records: holds, the switch, used decisions, blobs, plans and refusals, each both ways.
+//! What lies beside the records: holds, the switch and used decisions, each both ways.
 //!
 //! **Invariant:** a row without its record and a record without its row are both found.
 //!
 //! **What can go wrong:** memory: the id and one hash of each hold, and the id of each decision, are kept until the end.
 //! Everything else goes page by page.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 
-use redress_ledger::blob::BlobRef;
 use redress_ledger::{Hash, Kind, Record};
 use redress_sql as sql;
 use serde_json::{Value, json};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::blobs::Blobs;
 use super::model::{Fault, Findings};
-use super::tale::Tale;
 use crate::error::Error;
-use crate::plan::Plan;
 use crate::view::Reading;
 
-/// Blobs that are asked for at once.
-const BLOBS_A_PAGE: usize = 500;
 /// Holds and decisions that are read at once.
 const ROWS_A_PAGE: i64 = 1_000;
 /// Rows without a run that are named.
@@ -42,22 +38,12 @@ struct SwitchSaid {
     by: String,
 }
 
-/// A blob that a record names.
-struct BlobSaid {
-    blob: BlobRef,
-    run: Uuid,
-    seq: i64,
-}
-
 /// Gathers what records say about the tables beside them.
 #[derive(Default)]
 pub(super) struct Beside {
     holds: HashMap<Uuid, HoldSaid>,
     decisions: HashMap<Uuid, (Uuid, i64)>,
-    blobs: Vec<BlobSaid>,
-    blobs_found: i64,
-    blobs_missing: Vec<BlobSaid>,
-    erased: HashSet<Uuid>,
+    pub blobs: Blobs,
     switch: Option<SwitchSaid>,
     switch_no_max: i64,
 }
@@ -79,19 +65,7 @@ impl Beside {
                 findings.add(Fault::DecisionUse, Some(place.0), Some(place.1), text);
             }
         }
-        for value in body
-            .as_object()
-            .into_iter()
-            .flat_map(|fields| fields.values())
-        {
-            if let Ok(Some(blob)) = BlobRef::from_value(value) {
-                self.blobs.push(BlobSaid {
-                    blob,
-                    run: record.run,
-                    seq: record.seq,
-                });
-            }
-        }
+        self.blobs.take(record);
         match record.kind {
             Kind::HoldSet => {
                 if let Some(hold) = id("hold") {
@@ -110,7 +84,6 @@ impl Beside {
                 }
             }
             Kind::SwitchKilled | Kind::SwitchReleased => self.take_switch(record),
-            Kind::BlobErased => self.erased.extend(id("blob")),
             _ => {}
         }
     }
@@ -132,48 +105,15 @@ impl Beside {
         });
     }
 
-    /// Asks for the blobs that were named since the last time.
-    pub async fn find_blobs(
-        &mut self,
-        reading: &Reading<'_>,
-        all: bool,
-        findings: &mut Findings,
-    ) -> Result<(), Error> {
-        if self.blobs.is_empty() || (!all && self.blobs.len() < BLOBS_A_PAGE) {
-            return Ok(());
-        }
-        let said = std::mem::take(&mut self.blobs);
-        for page in said.chunks(BLOBS_A_PAGE) {
-            let ids: Vec<Uuid> = page.iter().map(|said| said.blob.id).collect();
-            let rows = reading.query(sql::CHECK_BLOBS, &[&ids]).await?;
-            let mut found = HashMap::with_capacity(rows.len());
-            for row in &rows {
-                found.insert(row.try_get::<_, Uuid>(0)?, row);
-            }
-            for said in page {
-                match found.get(&said.blob.id) {
-                    Some(row) => {
-                        self.blobs_found += 1;
-                        judge_blob(said, row, findings)?;
-                    }
-                    None => self.blobs_missing.push(BlobSaid {
-                        blob: said.blob.clone(),
-                        ..*said
-                    }),
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Compares with the tables what could only be compared once every record was read.
     pub async fn finish(
         mut self,
         reading: &Reading<'_>,
         findings: &mut Findings,
     ) -> Result<(), Error> {
-        self.find_blobs(reading, true, findings).await?;
-        self.finish_blobs(reading, findings).await?;
+        std::mem::take(&mut self.blobs)
+            .finish(reading, findings)
+            .await?;
         self.finish_holds(reading, findings).await?;
         self.finish_decisions(reading, findings).await?;
         self.finish_switch(reading, findings).await?;
@@ -196,34 +136,6 @@ impl Beside {
             let run = row.try_get(0)?;
             let text = "a refusal of a run that is not there";
             findings.add(Fault::Refusal, Some(run), None, text);
-        }
-        Ok(())
-    }
-
-    async fn finish_blobs(
-        &mut self,
-        reading: &Reading<'_>,
-        findings: &mut Findings,
-    ) -> Result<(), Error> {
-        for said in &self.blobs_missing {
-            if !self.erased.contains(&said.blob.id) {
-                let text = format!("blob {} is missing and was not erased", said.blob.id);
-                findings.add(Fault::Blob, Some(said.run), Some(said.seq), text);
-            }
-        }
-        let count = reading.query(sql::COUNT_BLOBS, &[]).await?;
-        let count: i64 = count.first().map_or(Ok(0), |row| row.try_get(0))?;
-        // Looking for them costs a search through each blob's run: only when the numbers say that there are any.
-        if count == self.blobs_found {
-            return Ok(());
-        }
-        let rows = reading
-            .query(sql::UNREFERENCED_BLOBS, &[&ORPHANS_MAX])
-            .await?;
-        for row in &rows {
-            let (id, run): (Uuid, Uuid) = (row.try_get(0)?, row.try_get(1)?);
-            let text = format!("no record of its run names blob {id}");
-            findings.add(Fault::BlobUnreferenced, Some(run), None, text);
         }
         Ok(())
     }
@@ -391,116 +303,4 @@ fn judge_hold(
         _ => {}
     }
     Ok(())
-}
-
-fn judge_blob(
-    said: &BlobSaid,
-    row: &Row,
-    findings: &mut Findings,
-) -> Result<(), tokio_postgres::Error> {
-    let run: Uuid = row.try_get("run")?;
-    let len: i64 = row.try_get("len")?;
-    let commitment: &[u8] = row.try_get("commitment")?;
-    let fits: bool = row.try_get("fits")?;
-    let same = commitment == said.blob.commitment.as_bytes().as_slice();
-    let how = if run != said.run {
-        "belongs to another run"
-    } else if !fits || !same {
-        "does not fit its commitment"
-    } else if len != said.blob.len {
-        "has another length"
-    } else {
-        return Ok(());
-    };
-    let text = format!("blob {} {how}", said.blob.id);
-    findings.add(Fault::Blob, Some(said.run), Some(said.seq), text);
-    Ok(())
-}
-
-/// The plans and refusals of a page of runs, as the tables have them.
-#[derive(Default)]
-pub(super) struct OfRuns {
-    plans: HashMap<Uuid, BTreeMap<Hash, (i64, Vec<u8>)>>,
-    refusals: HashMap<Uuid, BTreeSet<(String, String, Hash)>>,
-}
-
-impl OfRuns {
-    /// Reads them.
-    pub async fn read(reading: &Reading<'_>, runs: &[Uuid]) -> Result<Self, Error> {
-        let mut of = Self::default();
-        for row in &reading.query(sql::PLANS_OF_RUNS, &[&runs]).await? {
-            let digest: Vec<u8> = row.try_get(1)?;
-            let digest = Hash::try_from(digest.as_slice()).unwrap_or(Hash::ZERO);
-            let plan = (row.try_get(2)?, row.try_get(3)?);
-            of.plans
-                .entry(row.try_get(0)?)
-                .or_default()
-                .insert(digest, plan);
-        }
-        for row in &reading.query(sql::REFUSALS_OF_RUNS, &[&runs]).await? {
-            let basis: Vec<u8> = row.try_get(3)?;
-            let basis = Hash::try_from(basis.as_slice()).unwrap_or(Hash::ZERO);
-            let refusal = (row.try_get(1)?, row.try_get(2)?, basis);
-            of.refusals
-                .entry(row.try_get(0)?)
-                .or_default()
-                .insert(refusal);
-        }
-        Ok(of)
-    }
-
-    /// Compares one run's with what its records say.
-    pub fn compare(&mut self, run: Uuid, tale: &Tale, findings: &mut Findings) {
-        if !tale.is_whole() {
-            return;
-        }
-        let plans = self.plans.remove(&run).unwrap_or_default();
-        for (digest, (basis_seq, canonical)) in &plans {
-            let fault = match tale.plans.get(digest) {
-                None => Some((None, "no record made it".to_owned())),
-                Some((seq, basis)) => {
-                    misfit(run, *digest, *basis_seq, canonical, basis).map(|why| (Some(*seq), why))
-                }
-            };
-            if let Some((seq, why)) = fault {
-                findings.add(Fault::Plan, Some(run), seq, format!("plan {digest}: {why}"));
-            }
-        }
-        for (digest, (seq, _)) in &tale.plans {
-            if !plans.contains_key(digest) {
-                let text = format!("plan {digest} was made and is not there");
-                findings.add(Fault::Plan, Some(run), Some(*seq), text);
-            }
-        }
-        let refusals = self.refusals.remove(&run).unwrap_or_default();
-        for (actor, code, _) in refusals.symmetric_difference(&tale.refusals) {
-            let text = format!("refusal {code} of {actor} is not both noted and recorded");
-            findings.add(Fault::Refusal, Some(run), None, text);
-        }
-    }
-}
-
-/// Why a stored plan is not the one that the record names.
-fn misfit(
-    run: Uuid,
-    digest: Hash,
-    basis_seq: i64,
-    canonical: &[u8],
-    basis: &Value,
-) -> Option<String> {
-    if Hash::of(canonical) != digest {
-        return Some("its bytes have another digest".to_owned());
-    }
-    let plan = match Plan::from_canonical(canonical) {
-        Ok(plan) => plan,
-        Err(error) => return Some(error.to_string()),
-    };
-    let stated = json!({"seq": plan.basis.seq, "hash": plan.basis.hash.to_string()});
-    if plan.run != run {
-        Some("it is of another run".to_owned())
-    } else if plan.basis.seq != basis_seq || *basis != stated {
-        Some("it has another basis".to_owned())
-    } else {
-        None
-    }
 }

@@ -8,9 +8,11 @@
 //! **Not here:** signatures and decisions ([`Engine::audit_verify`]), leases and claims, the text of constraints.
 
 mod beside;
+mod blobs;
 mod drift;
 mod expected;
 mod model;
+mod of_runs;
 mod replay;
 mod stream;
 mod tale;

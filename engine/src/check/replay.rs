@@ -7,8 +7,9 @@ use redress_sql as sql;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::beside::{Beside, OfRuns};
+use super::beside::Beside;
 use super::model::{Fault, Findings};
+use super::of_runs::OfRuns;
 use super::stream::Records;
 use super::tale::Tale;
 use crate::definition::Definition;
@@ -52,7 +53,7 @@ pub(super) async fn replay(
             compare(row, *id, &tale, &definitions, findings)?;
             of_runs.compare(*id, &tale, findings);
         }
-        walk.beside.find_blobs(reading, true, findings).await?;
+        walk.beside.blobs.find(reading, true, findings).await?;
     }
     walk.pass_over(None, findings).await?;
     walk.finish(findings).await?;
@@ -88,7 +89,8 @@ impl Walk<'_, '_> {
                 self.beside.take(&record, findings);
             }
             self.beside
-                .find_blobs(self.reading, false, findings)
+                .blobs
+                .find(self.reading, false, findings)
                 .await?;
         }
         self.count += tale.records;

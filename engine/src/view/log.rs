@@ -38,59 +38,29 @@ fn text<'b>(body: &'b Value, name: &str) -> Option<&'b str> {
 fn summary(record: &Record) -> String {
     let body = &record.body;
     let phase = text(body, "phase").unwrap_or("?");
-    let said = |name: &str| clipped(text(body, name).unwrap_or_default());
-    let plan = || digest(text(body, "plan").unwrap_or("?"));
+    let said = |name: &str| said(body, name);
     match record.kind {
         Kind::RunOpened => opened(body),
         Kind::PhaseCommitted => format!("{phase} committed"),
-        Kind::PhaseFailed => format!(
-            "{phase} failed{}: {} [{}]",
-            if body.get("final") == Some(&Value::Bool(true)) {
+        Kind::PhaseFailed => {
+            let again = if is(body, "final") {
                 ""
             } else {
                 ", will be tried again"
-            },
-            said("message"),
-            said("code")
-        ),
+            };
+            format!("{phase} failed{again}: {}", why(body))
+        }
         Kind::PhaseIntended => format!("{phase} is about to act outside"),
-        Kind::PlanMade => format!("plan {}: {}", plan(), actions(body)),
-        Kind::PlanApproved => {
-            format!(
-                "plan {} signed by {} ({})",
-                plan(),
-                said("principal"),
-                said("role")
-            )
-        }
-        Kind::PlanRefused => format!(
-            "plan {} refused: {} [{}]",
-            plan(),
-            said("message"),
-            said("code")
-        ),
-        Kind::PlanStarted => {
-            let by_itself = body.get("automatic") == Some(&Value::Bool(true));
-            format!(
-                "plan {} started{}",
-                plan(),
-                if by_itself { " by itself" } else { "" }
-            )
-        }
-        Kind::PlanFinished => format!("plan {} finished", plan()),
+        Kind::PlanMade
+        | Kind::PlanApproved
+        | Kind::PlanRefused
+        | Kind::PlanStarted
+        | Kind::PlanFinished => of_plan(record),
         Kind::CompensationCommitted => format!("{phase}: {}", said("action")),
-        Kind::CompensationFailed => format!(
-            "compensation failed: {} [{}]",
-            said("message"),
-            said("code")
-        ),
+        Kind::CompensationFailed => format!("compensation failed: {}", why(body)),
         Kind::RunCancelled => format!("cancelled: {}", said("reason")),
         Kind::RunResumed => format!("goes forward again at {phase}"),
-        Kind::Resolved => format!(
-            "closed by decision: {}; standing: {}",
-            said("reason"),
-            said("standing")
-        ),
+        Kind::Resolved => format!("closed: {}; standing: {}", said("reason"), said("standing")),
         Kind::RunSealed => {
             let count = body
                 .get("count")
@@ -110,7 +80,7 @@ fn summary(record: &Record) -> String {
             ),
             None => format!("{} snapshot", said("which")),
         },
-        Kind::Refused => format!("refused: {} [{}]", said("message"), said("code")),
+        Kind::Refused => format!("refused: {}", why(body)),
         Kind::Decision
         | Kind::RunbookStep
         | Kind::KeyRegistered
@@ -122,6 +92,38 @@ fn summary(record: &Record) -> String {
         | Kind::BlobErased
         | Kind::GenerationOpened => other(record),
     }
+}
+
+fn of_plan(record: &Record) -> String {
+    let body = &record.body;
+    let plan = digest(text(body, "plan").unwrap_or("?"));
+    match record.kind {
+        Kind::PlanMade => format!("plan {plan}: {}", actions(body)),
+        Kind::PlanApproved => {
+            format!(
+                "plan {plan} signed by {} ({})",
+                said(body, "principal"),
+                said(body, "role")
+            )
+        }
+        Kind::PlanRefused => format!("plan {plan} refused: {}", why(body)),
+        Kind::PlanStarted if is(body, "automatic") => format!("plan {plan} started by itself"),
+        Kind::PlanStarted => format!("plan {plan} started"),
+        _ => format!("plan {plan} finished"),
+    }
+}
+
+fn said(body: &Value, name: &str) -> String {
+    clipped(text(body, name).unwrap_or_default())
+}
+
+fn is(body: &Value, name: &str) -> bool {
+    body.get(name) == Some(&Value::Bool(true))
+}
+
+/// Message and code.
+fn why(body: &Value) -> String {
+    format!("{} [{}]", said(body, "message"), said(body, "code"))
 }
 
 fn opened(body: &Value) -> String {

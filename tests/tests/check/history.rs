@@ -9,6 +9,7 @@ use redress::{Engine, Outcome, Released};
 use redress_tests::lab::SHOP_SAGA;
 use redress_tests::{Lab, TestCluster, query_text};
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -109,6 +110,8 @@ async fn make() -> Ground {
 pub struct Copy {
     pub name: String,
     pub ground: &'static Ground,
+    /// A hold file of one copy must not stop the others.
+    state: TempDir,
 }
 
 impl Copy {
@@ -136,7 +139,11 @@ impl Copy {
             "postgres",
             &format!("create database {name} template {template}"),
         );
-        Self { name, ground }
+        Self {
+            name,
+            ground,
+            state: TempDir::new().expect("a temporary folder"),
+        }
     }
 
     pub fn url(&self) -> String {
@@ -165,6 +172,7 @@ impl Copy {
         self.ground
             .lab
             .builder(&self.url())
+            .state_dir(self.state.path())
             .build()
             .await
             .expect("an engine")
