@@ -101,6 +101,18 @@ fn unsupported(action: Action) -> AdapterError {
     }
 }
 
+/// The statements of a compensation, when the phase has any.
+fn way_back(compiled: &compile::Compiled, action: Action) -> Option<&compile::Sequence> {
+    let (sequence, list) = match action {
+        Action::SoftRevert | Action::Restore => (&compiled.revert, compile::List::Revert),
+        Action::Decide => (&compiled.decide, compile::List::Decide),
+        Action::HardDelete => (&compiled.hard_delete, compile::List::HardDelete),
+        Action::Nothing | Action::Discard | Action::Refuse => return None,
+    };
+    let has_any = sequence.steps.iter().any(|step| step.place.list == list);
+    has_any.then_some(sequence)
+}
+
 #[async_trait]
 impl Adapter for SqlAdapter {
     fn name(&self) -> &str {
@@ -143,11 +155,21 @@ impl Adapter for SqlAdapter {
             Action::SoftRevert | Action::Restore | Action::HardDelete => {}
             // Where rows are to be reverted, the guard protects those rows; a decision changes none of them and is
             // the way out when that guard says no.
-            Action::Decide if call.phase.compensation == Compensation::Decide => {}
-            Action::Decide | Action::Nothing => return Ok(()),
+            Action::Decide => {}
+            Action::Nothing => return Ok(()),
             Action::Discard | Action::Refuse => return Err(unsupported(action)),
         }
         let cached = self.compiled(call.phase)?;
+        // Found now, before anything is begun, and not when the run would be stuck by it.
+        if way_back(&cached.compiled, action).is_none() {
+            return Err(AdapterError::Guard(format!(
+                "the phase has no statements for {}",
+                action.as_str()
+            )));
+        }
+        if action == Action::Decide && call.phase.compensation != Compensation::Decide {
+            return Ok(());
+        }
         if action == Action::HardDelete && cached.compiled.guard.steps.is_empty() {
             return Err(AdapterError::Guard(
                 "a hard delete needs a guard, and the phase declares none".to_owned(),
@@ -164,19 +186,13 @@ impl Adapter for SqlAdapter {
     ) -> Result<Map<String, Value>, AdapterError> {
         let cached = self.compiled(call.phase)?;
         let compiled = &cached.compiled;
-        let (sequence, list) = match action {
-            Action::SoftRevert | Action::Restore => (&compiled.revert, compile::List::Revert),
-            Action::Decide => (&compiled.decide, compile::List::Decide),
-            Action::HardDelete if compiled.guard.steps.is_empty() => {
-                return Err(unsupported(action));
-            }
-            Action::HardDelete => (&compiled.hard_delete, compile::List::HardDelete),
-            Action::Nothing => return Ok(Map::new()),
-            Action::Discard | Action::Refuse => return Err(unsupported(action)),
-        };
-        if !sequence.steps.iter().any(|step| step.place.list == list) {
+        if action == Action::Nothing {
+            return Ok(Map::new());
+        }
+        if action == Action::HardDelete && compiled.guard.steps.is_empty() {
             return Err(unsupported(action));
         }
+        let sequence = way_back(compiled, action).ok_or_else(|| unsupported(action))?;
         Ok(run::run(sequence, tx, call).await?.touched)
     }
 }

@@ -1,0 +1,8 @@
+//! The `redress` command as a user meets it: exit status, JSON, errors and files, on a real server.
+
+mod bad_input;
+mod kit;
+mod looking;
+mod operating;
+mod surroundings;
+mod working;

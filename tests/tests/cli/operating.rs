@@ -1,0 +1,241 @@
+//! Plan, approve, apply, release, resume, resolve, cancel, kill: by exit status and JSON.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::kit::Kit;
+
+#[test]
+fn a_failed_run_is_planned_approved_applied_and_released() {
+    let kit = Kit::shop();
+    let run = kit.failed_run("o-1");
+    let waiting = kit.json(&["status"], 3);
+    assert_eq!(waiting["waiting"][0]["run"], run.as_str());
+    assert!(
+        waiting["waiting"][0]["next"]["command"]
+            .as_str()
+            .unwrap()
+            .contains("approve")
+    );
+
+    let plan = kit.json(&["plan", &run], 0);
+    let digest = plan["digest"].as_str().unwrap();
+    assert_eq!(plan["plan"]["actions"][0]["action"], "soft_revert");
+    assert_eq!(
+        kit.json(&["plan", &run], 0)["digest"],
+        digest,
+        "two commands, one plan"
+    );
+    kit.refused(&["apply", digest], 5, "RD0560");
+    let approval = kit.json(
+        &kit.signed(&["approve", &digest[..8], "--reason", "agreed"]),
+        0,
+    );
+    assert_eq!(approval["missing"], Value::Null);
+    assert_eq!(approval["principal"], "sov");
+    let view = kit.json(&["apply", &run], 0);
+    assert_eq!(view["state"], "compensated");
+    assert_eq!(view["plan"]["state"], "applied");
+    kit.refused(&["apply", digest], 6, "RD0420");
+    assert_eq!(
+        kit.database
+            .query_text("select state from shop.reservation"),
+        "withdrawn"
+    );
+
+    let hold = view["held"][0]["id"].as_str().unwrap().to_owned();
+    assert!(kit.state().join(format!("hold/{hold}.json")).exists());
+    kit.json(
+        &kit.signed(&["release", &hold, "--reason", "counted again"]),
+        0,
+    );
+    assert!(!kit.state().join(format!("hold/{hold}.json")).exists());
+    kit.refused(
+        &kit.signed(&["release", &hold, "--reason", "again"]),
+        4,
+        "RD0215",
+    );
+    assert_eq!(kit.json(&["status"], 0)["waiting"], json!([]));
+    assert_eq!(kit.json(&["audit", "verify"], 0)["verdict"], "verified");
+    assert_eq!(kit.json(&["check"], 0)["ok"], true);
+}
+
+#[test]
+fn a_plan_travels_as_a_file_and_a_changed_file_is_refused() {
+    let kit = Kit::shop();
+    let run = kit.failed_run("o-1");
+    let file = kit.path("plan.json").display().to_string();
+    kit.ok(&["plan", &run, "--out", &file]);
+    kit.ok(&kit.signed(&["approve", &file]));
+    let changed = fs::read_to_string(&file)
+        .unwrap()
+        .replace("soft_revert", "discard");
+    fs::write(&file, changed).unwrap();
+    kit.refused(&["apply", &file], 4, "RD0917");
+    kit.ok(&["apply", &run]);
+}
+
+#[test]
+fn a_signature_of_the_wrong_role_or_of_nobody_known_does_not_count() {
+    let kit = Kit::shop();
+    let run = kit.failed_run("o-1");
+    kit.ok(&["key", "new", "rev", "--role", "reviewer"]);
+    let approve =
+        |name: &str| ["approve", &run, "--as", name, "--non-interactive"].map(str::to_owned);
+    let words = |name: &str| approve(name).to_vec();
+    let by_reviewer = words("rev");
+    let by_reviewer: Vec<&str> = by_reviewer.iter().map(String::as_str).collect();
+    let approval = kit.json(&by_reviewer, 0);
+    assert!(
+        approval["missing"].as_str().unwrap().contains("sovereign"),
+        "{approval}"
+    );
+    kit.refused(&["apply", &run], 5, "RD0560");
+
+    kit.ok(&["key", "new", "mallory", "--role", "sovereign", "--no-trust"]);
+    let by_stranger = words("mallory");
+    let by_stranger: Vec<&str> = by_stranger.iter().map(String::as_str).collect();
+    kit.refused(&by_stranger, 4, "RD0547");
+    assert_eq!(kit.json(&["show", &run], 0)["state"], "failed");
+}
+
+#[test]
+fn a_decision_for_another_plan_is_refused_and_the_refusal_is_recorded() {
+    let kit = Kit::shop();
+    let first = kit.failed_run("o-1");
+    let second = kit.failed_run("o-2");
+    kit.ok(&kit.signed(&["approve", &first]));
+    let log = kit.json(&["log", &first], 0);
+    let approved = log["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|line| line["kind"] == "plan.approved")
+        .unwrap();
+    let envelope = approved["record"]["body"]["envelope"].to_string();
+    let file = kit.write("stolen.json", envelope.as_bytes());
+    kit.refused(&["approve", &second, "--signature", &file], 4, "RD0553");
+    let log = kit.exits(&["log", &second], 0).out;
+    assert!(log.contains("plan.refused"), "{log}");
+    let forged = envelope.replacen("\"sig\":\"", "\"sig\":\"AAAA", 1);
+    let file = kit.write("forged.json", forged.as_bytes());
+    let value = kit.json(&["approve", &second, "--signature", &file], 4);
+    assert!(
+        ["RD0540", "RD0548"].contains(&value["error"]["code"].as_str().unwrap()),
+        "{value}"
+    );
+    kit.refused(
+        &[
+            "approve",
+            &first,
+            "--signature",
+            &kit.write("again.json", envelope.as_bytes()),
+        ],
+        4,
+        "RD0563",
+    );
+}
+
+#[test]
+fn without_trust_roots_nothing_that_needs_a_signature_is_done() {
+    let kit = Kit::shop();
+    let run = kit.failed_run("o-1");
+    fs::remove_file(kit.state().join("trust")).unwrap();
+    kit.refused(&kit.signed(&["approve", &run]), 5, "RD0562");
+    kit.refused(
+        &kit.signed(&["resolve", &run, "--reason", "x"]),
+        5,
+        "RD0562",
+    );
+}
+
+#[test]
+fn a_run_is_resumed_or_resolved() {
+    let kit = Kit::shop();
+    let run = kit.failed_run("o-1");
+    kit.database
+        .query_text("alter table shop.booking drop constraint order_may_be_booked");
+    let view = kit.json(&["resume", &run], 0);
+    assert_eq!(view["state"], "running");
+    let hold = view["held"][0]["id"].as_str().unwrap().to_owned();
+    kit.ok(&kit.signed(&["release", &hold, "--reason", "repaired"]));
+    kit.ok(&["work", "--until-idle"]);
+    assert_eq!(kit.json(&["show", &run], 0)["state"], "completed");
+
+    kit.database.query_text(
+        "alter table shop.booking add constraint order_may_be_booked check (order_no not like '%blocked') not valid",
+    );
+    let other = kit.failed_run("o-2");
+    kit.refused(&["resolve", &other, "--reason", "written off"], 2, "RD0913");
+    let view = kit.json(
+        &kit.signed(&["resolve", &other, "--reason", "written off"]),
+        0,
+    );
+    assert_eq!(view["state"], "resolved");
+    kit.refused(
+        &kit.signed(&["resolve", &other, "--reason", "again"]),
+        4,
+        "RD0425",
+    );
+    kit.refused(&["cancel", &other, "--reason", "x"], 4, "RD0425");
+}
+
+#[test]
+fn a_kill_stops_and_a_release_starts_again() {
+    let kit = Kit::shop();
+    let killed = kit.json(&["kill", "--reason", "an exercise", "--deadline", "2s"], 0);
+    assert_eq!(killed["state"], "killed");
+    let input = r#"{"order": "o-1", "qty": 1}"#;
+    kit.refused(&["start", "shop", "--input", input], 3, "RD0203");
+    assert_eq!(kit.json(&["holds"], 0)["switch"]["state"], "killed");
+    kit.json(&["status"], 3);
+    kit.refused(
+        &["release", "kill", "--reason", "x", "--as", "sov"],
+        2,
+        "RD0913",
+    );
+    assert_eq!(
+        kit.json(&kit.signed(&["release", "kill", "--reason", "over"]), 0)["released"],
+        true
+    );
+    kit.ok(&["start", "shop", "--input", input, "--wait"]);
+    let frozen = kit.json(&["kill", "--reason", "all of it", "--freeze"], 0);
+    assert_eq!(frozen["state"], "frozen");
+    kit.refused(&["start", "shop", "--input", input], 3, "RD0205");
+}
+
+#[test]
+fn holds_stop_what_they_name() {
+    let kit = Kit::shop();
+    let input = |order: &str| format!(r#"{{"order": "{order}", "qty": 1}}"#);
+    let hold = kit.json(&["hold", "subject:o-1", "--reason", "a question"], 0);
+    kit.refused(
+        &["start", "shop", "--input", &input("o-1"), "--wait"],
+        3,
+        "RD0204",
+    );
+    kit.ok(&["start", "shop", "--input", &input("o-2"), "--wait"]);
+    kit.ok(&["hold", "saga:shop", "--reason", "all of them", "--wait"]);
+    kit.refused(
+        &["start", "shop", "--input", &input("o-3"), "--wait"],
+        3,
+        "RD0204",
+    );
+    let id = hold["hold"]["id"].as_str().unwrap().to_owned();
+    assert!(kit.ok(&["holds"]).out.contains(&id));
+    kit.refused(&["hold", "everything", "--reason", "x"], 2, "RD0924");
+    kit.refused(&["hold", "run:0000", "--reason", "x"], 4, "RD0206");
+}
+
+#[test]
+fn a_hold_file_that_cannot_be_read_stops_everything() {
+    let kit = Kit::shop();
+    fs::create_dir_all(kit.state().join("hold")).unwrap();
+    fs::write(kit.state().join("hold/broken.json"), "{").unwrap();
+    kit.refused(
+        &["start", "shop", "--input", r#"{"order": "o-1", "qty": 1}"#],
+        3,
+        "RD0204",
+    );
+}

@@ -1,0 +1,196 @@
+//! Database down, schema missing, older, newer, read-only; the private server; the demo.
+
+use std::fs;
+
+use redress_tests::query_text;
+
+use crate::kit::{Kit, command, ended};
+
+const NOWHERE: &str = "postgres://redress@127.0.0.1:1/redress?connect_timeout=2";
+
+#[test]
+fn an_unreachable_database_exits_75_and_says_so() {
+    let kit = Kit::bare();
+    let at = |words: &[&str]| ended(&mut command(kit.dir.path(), Some(NOWHERE), words));
+    for words in [
+        &["status"][..],
+        &["start", "shop"],
+        &["work", "--until-idle"],
+        &["check"],
+        &["db", "status"],
+    ] {
+        let ran = at(words);
+        assert_eq!(ran.exit, 75, "{words:?} {}", ran.err);
+        assert!(
+            ran.err.contains("error[RD0801]") && ran.err.contains("next: "),
+            "{}",
+            ran.err
+        );
+    }
+    assert_eq!(at(&["status", "--database", "nonsense://"]).exit, 75);
+}
+
+#[test]
+fn a_kill_without_the_database_stops_this_machine_and_says_what_it_does_not_stop() {
+    let kit = Kit::shop();
+    let words = ["kill", "--reason", "no answer"];
+    let ran = ended(&mut command(kit.dir.path(), Some(NOWHERE), &words));
+    assert_eq!(ran.exit, 75, "{}", ran.err);
+    assert!(ran.err.contains("NOT STOPPED"), "{}", ran.err);
+    let file = kit
+        .state()
+        .join("hold/00000000-0000-0000-0000-000000000000.json");
+    assert!(file.exists());
+    kit.refused(
+        &["start", "shop", "--input", r#"{"order": "o-1", "qty": 1}"#],
+        3,
+        "RD0204",
+    );
+    kit.ok(&["kill", "--reason", "no answer"]);
+    kit.ok(&kit.signed(&["release", "kill", "--reason", "it answers again"]));
+    assert!(!file.exists());
+    kit.ok(&["start", "shop", "--input", r#"{"order": "o-1", "qty": 1}"#]);
+}
+
+#[test]
+fn a_schema_that_is_not_ours_exits_78() {
+    let kit = Kit::bare();
+    let value = kit.refused(&["status"], 78, "RD0701");
+    assert!(
+        value["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("redress db migrate"),
+        "{value}"
+    );
+    let done = kit.json(&["db", "migrate", "--origin", "test/one"], 0);
+    assert_eq!(done["origin"], "test/one");
+    assert!(!done["applied"].as_array().unwrap().is_empty());
+    assert_eq!(
+        kit.json(&["db", "migrate"], 0)["applied"],
+        serde_json::json!([])
+    );
+    kit.ok(&["status"]);
+
+    let other = ["--schema", "second"];
+    kit.refused(&[&["status"][..], &other].concat(), 78, "RD0701");
+    kit.ok(&[&["db", "migrate"][..], &other].concat());
+    kit.ok(&[&["status"][..], &other].concat());
+
+    kit.database.query_text(
+        "insert into redress.migration (version, name, sha256) values (9999, 'later', '\\x00')",
+    );
+    kit.refused(&["status"], 78, "RD0703");
+    kit.refused(&["db", "migrate"], 78, "RD0703");
+    kit.database
+        .query_text("delete from redress.migration where version = 9999");
+    kit.database
+        .query_text("update redress.migration set sha256 = '\\x00' where version = 1");
+    kit.refused(&["status"], 78, "RD0704");
+}
+
+#[test]
+fn a_read_only_server_exits_78() {
+    let kit = Kit::shop();
+    let name = kit.database.name().to_owned();
+    kit.database.query_text(&format!(
+        "alter database {name} set default_transaction_read_only = on"
+    ));
+    kit.refused(
+        &["start", "shop", "--input", r#"{"order": "o-1", "qty": 1}"#],
+        78,
+        "RD0804",
+    );
+    kit.refused(&["db", "migrate"], 78, "RD0804");
+}
+
+#[test]
+fn a_missing_switch_row_counts_as_killed() {
+    let kit = Kit::shop();
+    kit.database.query_text("delete from redress.switch");
+    kit.refused(
+        &["start", "shop", "--input", r#"{"order": "o-1", "qty": 1}"#],
+        3,
+        "RD0202",
+    );
+    kit.json(&["status"], 3);
+    kit.ok(&["holds"]);
+}
+
+#[test]
+fn without_a_url_a_private_server_serves() {
+    let kit = Kit::bare();
+    let at = |words: &[&str]| ended(&mut command(kit.dir.path(), None, words));
+    let stopped = at(&["db", "status"]);
+    assert_eq!(stopped.exit, 75, "{}", stopped.err);
+    let up = at(&["db", "up"]);
+    assert_eq!(up.exit, 0, "{}", up.err);
+    let url = up.out.trim();
+    assert!(url.starts_with("postgres://redress@"), "{url}");
+    assert_eq!(
+        query_text(
+            url,
+            "select rolsuper, rolcreaterole from pg_roles where rolname = current_user"
+        ),
+        "f|t"
+    );
+    assert_eq!(at(&["status"]).exit, 0);
+    assert_eq!(at(&["saga", "list"]).exit, 0);
+    assert_eq!(at(&["db", "up"]).out.trim(), url);
+    assert_eq!(at(&["db", "down"]).exit, 0);
+    let again = at(&["status"]);
+    assert_eq!(again.exit, 0, "{}", again.err);
+    assert!(again.err.contains("private PostgreSQL"), "{}", again.err);
+    assert_eq!(at(&["db", "down"]).exit, 0);
+}
+
+#[test]
+fn the_demo_keeps_every_promise_on_any_document() {
+    let kit = Kit::bare();
+    let text = "Über alles\n==========\n\nIt's a \"test\".\r\n\n# Second\nwith 'quotes'; drop table x;\n\n## Third\n";
+    let file = kit.write("a strange name;.md", text.as_bytes());
+    let ran = ended(&mut command(
+        kit.dir.path(),
+        None,
+        &["demo", "--file", &file, "--json"],
+    ));
+    assert_eq!(ran.exit, 0, "{}\n{}", ran.err, ran.out);
+    let result: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let folder = std::path::Path::new(result["folder"].as_str().unwrap());
+    for left in [
+        "commands.txt",
+        "env",
+        "plan.json",
+        "state/trust",
+        "state/keys/sovereign.key",
+        "saga.yaml",
+    ] {
+        assert!(folder.join(left).exists(), "{left}");
+    }
+    let exits: Vec<i64> = result["commands"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["exit"].as_i64().unwrap())
+        .collect();
+    for exit in [0, 3, 5, 6, 7] {
+        assert!(exits.contains(&exit), "{exits:?}");
+    }
+    let pid = fs::read_to_string(folder.join("state/postgres/data/postmaster.pid"));
+    assert!(pid.is_err(), "the server is stopped");
+}
+
+#[test]
+fn a_document_that_cannot_be_cut_is_refused() {
+    let kit = Kit::bare();
+    for bytes in [&b""[..], b"\xff\xfe\x00", b"  \n"] {
+        let file = kit.write("x.md", bytes);
+        let value = kit.refused(&["demo", "--file", &file], 4, "RD0923");
+        assert!(
+            value["error"]["message"].as_str().unwrap().contains("x.md"),
+            "{value}"
+        );
+    }
+    kit.refused(&["demo", "--file", "/dev/zero"], 4, "RD0923");
+    kit.refused(&["demo", "--file", "nosuch.md"], 4, "RD0923");
+}

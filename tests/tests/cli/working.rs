@@ -1,0 +1,85 @@
+//! The worker as a process: signals, idleness, follow.
+
+use std::time::Duration;
+
+use redress_tests::{Running, eventually};
+use rustix::process::Signal;
+
+use crate::kit::Kit;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_worker_ends_gracefully_on_sigterm() {
+    let kit = Kit::shop();
+    let mut worker = Running::start(&mut kit.command(&["work", "--concurrency", "2"]));
+    let run = kit.json(
+        &["start", "shop", "--input", r#"{"order": "o-1", "qty": 1}"#],
+        0,
+    );
+    let run = run["run"].as_str().unwrap().to_owned();
+    eventually(LIMIT, "the worker completes the run", || {
+        kit.json(&["show", &run], 0)["state"] == "completed"
+    });
+    worker.signal(Signal::TERM);
+    let status = worker.wait(LIMIT);
+    assert_eq!(status.code(), Some(0), "{}", worker.stderr());
+}
+
+#[test]
+fn a_worker_ends_when_nothing_is_left() {
+    let kit = Kit::shop();
+    for order in ["o-1", "o-2", "o-3"] {
+        let input = format!(r#"{{"order": "{order}", "qty": 1}}"#);
+        kit.ok(&["start", "shop", "--input", &input]);
+    }
+    kit.ok(&["work", "--until-idle", "--concurrency", "1"]);
+    assert_eq!(
+        kit.json(&["runs", "--state", "completed"], 0)["runs"]
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
+}
+
+#[test]
+fn an_alert_command_hears_of_a_failure() {
+    let kit = Kit::shop();
+    kit.ok(&[
+        "start",
+        "shop",
+        "--input",
+        r#"{"order": "o-1", "qty": 1, "fail": true}"#,
+    ]);
+    let script = kit.write(
+        "alert",
+        format!("#!/bin/sh\ncat > {}\n", kit.path("heard").display()).as_bytes(),
+    );
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    kit.ok(&["work", "--until-idle", "--alert-command", &script]);
+    let heard = std::fs::read_to_string(kit.path("heard")).unwrap();
+    let alert: serde_json::Value = serde_json::from_str(&heard).unwrap();
+    assert_eq!(alert["saga"], "shop");
+    assert!(alert["post"].as_str().is_some(), "{alert}");
+}
+
+#[test]
+fn a_log_that_is_followed_shows_what_comes() {
+    let kit = Kit::shop();
+    let run = kit.json(
+        &["start", "shop", "--input", r#"{"order": "o-1", "qty": 1}"#],
+        0,
+    );
+    let run = run["run"].as_str().unwrap().to_owned();
+    let mut follower = Running::start(&mut kit.command(&["log", &run, "--follow"]));
+    eventually(LIMIT, "the opening is shown", || {
+        follower.stdout().contains("run.opened")
+    });
+    kit.ok(&["work", "--until-idle"]);
+    eventually(LIMIT, "the end is shown", || {
+        follower.stdout().contains("run.sealed")
+    });
+    follower.signal(Signal::INT);
+    assert_eq!(follower.wait(LIMIT).code(), Some(0));
+}
