@@ -21,7 +21,7 @@ use crate::adapter::{AdapterError, Call};
 use crate::crash;
 use crate::db::{DbError, Session};
 use crate::definition::Phase;
-use crate::drive::{Left, is_fenced};
+use crate::drive::{Left, RECONNECTS_MAX, is_fenced};
 use crate::engine::{Inner, Loan};
 use crate::error::Error;
 use crate::failure::Cutoff;
@@ -74,9 +74,9 @@ pub(crate) struct Unwind<'a> {
 /// How an unwind attempt ended.
 enum Unwound {
     Done,
-    InDoubt {
-        seq: i64,
-        head: Hash,
+    /// What was to be committed is not, for certain; the run's epoch was raised to this.
+    Not {
+        epoch: i64,
         error: DbError,
     },
 }
@@ -120,7 +120,7 @@ impl Inner {
         live: &mut Live,
         unwind: &Unwind<'_>,
     ) -> Result<(), Error> {
-        let mut attempt = 0;
+        let (mut attempt, mut lost) = (0, 0);
         loop {
             attempt += 1;
             if session.is_closed() {
@@ -133,14 +133,9 @@ impl Inner {
             };
             let error = match result {
                 Ok(Unwound::Done) => break,
-                Ok(Unwound::InDoubt { seq, head, error }) => {
-                    match self.fate(live.row.id, seq, head).await? {
-                        Fate::Committed => break,
-                        Fate::Not { epoch } => {
-                            live.row.epoch = epoch;
-                            error.into()
-                        }
-                    }
+                Ok(Unwound::Not { epoch, error }) => {
+                    live.row.epoch = epoch;
+                    error.into()
                 }
                 Err(error) => error,
             };
@@ -152,6 +147,13 @@ impl Inner {
                 return Err(error);
             }
             tracing::warn!(%error, run = %live.row.id, attempt, "compensation attempt");
+            if error.is_lost() && lost < RECONNECTS_MAX {
+                // Nothing is said about the compensation itself.
+                lost += 1;
+                attempt -= 1;
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
             if error.class() == Class::Retry && attempt < ATTEMPTS_MAX {
                 tokio::time::sleep(PAUSE * attempt).await;
                 continue;
@@ -273,11 +275,10 @@ impl Inner {
                 entered.state,
             );
             push_started(&mut pages, unwind)?;
-            if let Some(doubt) = self
-                .end_step(session, &entered, &pages, &Moved::nothing(None))
-                .await?
-            {
-                return Ok(doubt);
+            let moved = Moved::nothing(None);
+            let end = self.end_step(session, &entered, &pages, &moved).await?;
+            if let Unwound::Not { .. } = end {
+                return Ok(end);
             }
             live.row.epoch = entered.epoch;
             self.take_records(live, pages.bytes)?;
@@ -304,8 +305,9 @@ impl Inner {
                 keep_claims: false,
                 ..Moved::nothing(None)
             };
-            if let Some(doubt) = self.end_step(session, &entered, &pages, &moved).await? {
-                return Ok(doubt);
+            let end = self.end_step(session, &entered, &pages, &moved).await?;
+            if let Unwound::Not { .. } = end {
+                return Ok(end);
             }
             self.take_records(live, pages.bytes)?;
             crash::point("compensate.after_commit");
@@ -327,18 +329,18 @@ impl Inner {
         entered: &Entered,
         pages: &Pages<'_>,
         moved: &Moved<'_>,
-    ) -> Result<Option<Unwound>, Error> {
+    ) -> Result<Unwound, Error> {
         match finish(self, session, entered, pages, moved).await {
-            Commit::Done(()) => Ok(None),
+            Commit::Done(()) => Ok(Unwound::Done),
             Commit::Aborted(error) => Err(error.into()),
-            Commit::InDoubt(error) => match self.fate(pages.run(), pages.seq, pages.head).await? {
-                Fate::Committed => Ok(None),
-                Fate::Not { .. } => Ok(Some(Unwound::InDoubt {
-                    seq: pages.seq,
-                    head: pages.head,
-                    error,
-                })),
-            },
+            Commit::InDoubt(error) => {
+                tracing::warn!(%error, run = %pages.run(), "commit in doubt");
+                let fate = self.fate(pages.run(), entered.epoch, pages.seq, pages.head);
+                match fate.await? {
+                    Fate::Committed => Ok(Unwound::Done),
+                    Fate::Not { epoch } => Ok(Unwound::Not { epoch, error }),
+                }
+            }
         }
     }
 
@@ -399,15 +401,7 @@ impl Inner {
             plan: Some(unwind.digest),
             ..Moved::nothing(None)
         };
-        match finish(self, session, entered, &pages, &moved).await {
-            Commit::Done(()) => Ok(Unwound::Done),
-            Commit::Aborted(error) => Err(error.into()),
-            Commit::InDoubt(error) => Ok(Unwound::InDoubt {
-                seq: pages.seq,
-                head: pages.head,
-                error,
-            }),
-        }
+        self.end_step(session, entered, &pages, &moved).await
     }
 
     async fn guard(

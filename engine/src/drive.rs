@@ -27,8 +27,14 @@ use crate::tx::Fate;
 
 /// Claims of one run without progress before it is held as poison.
 pub const CLAIMS_MAX: i32 = 8;
-/// Times one attempt is begun anew because its connection broke before COMMIT was sent.
-const RECONNECTS_MAX: u32 = 20;
+/// Times in a row that something is begun anew because its connection broke; few, since it may be what breaks it.
+pub(crate) const RECONNECTS_MAX: u32 = 8;
+/// Times that a session is asked for: ten seconds, enough for a server that restarts.
+const SESSION_TRIES_MAX: u32 = 100;
+/// How long the answers to a phase's record and COMMIT are waited for; then the run is claimed anew, and its log tells.
+const COMMIT_ANSWER_MAX: Duration = Duration::from_secs(15);
+/// The least time that a heartbeat's answer is waited for.
+const BEAT_ANSWER_MIN: Duration = Duration::from_secs(5);
 /// Pause before a new connection is tried.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// A run that met a hold or a kill is looked at again after this long.
@@ -85,6 +91,8 @@ pub(crate) enum Left {
     Fenced,
     /// The worker stops.
     Stopped,
+    /// The database was away for too long; the run is claimed again, and its log says what stands.
+    Lost,
 }
 
 impl Engine {
@@ -127,37 +135,56 @@ impl Engine {
     }
 
     async fn drive_as(&self, run: Uuid, worker: Uuid) -> Result<Outcome, Error> {
+        let mut lost = 0;
+        loop {
+            match self.drive_once(run, worker).await {
+                Ok(Some(outcome)) => return Ok(outcome),
+                Ok(None) => lost = 0,
+                Err(error) if error.is_lost() && lost < RECONNECTS_MAX => {
+                    tracing::warn!(%run, %error, "driving");
+                    lost += 1;
+                    tokio::time::sleep(RECONNECT_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Claims the run and drives it, or waits a little; nothing when it has to be looked at again.
+    async fn drive_once(&self, run: Uuid, worker: Uuid) -> Result<Option<Outcome>, Error> {
         let inner = &self.inner;
         let (_stop, stopping) = watch::channel(false);
-        loop {
-            let mut session = inner.session().await?;
-            let row = inner.run_row(&session, run).await?;
-            if !matches!(row.state, State::Running | State::Compensating) {
-                return Ok(Outcome::of(row));
-            }
-            let claim = inner.prepare(&session, sql::CLAIM_RUN).await?;
-            let claimed = session
-                .query_one(&claim, &[&worker, &run])
-                .await
-                .map_err(DbError::from)?;
-            let epoch: Option<i64> = claimed.try_get(0).map_err(DbError::from)?;
-            if epoch.is_some() {
-                let mut live = inner.live(&session, run).await?;
-                let left = inner
-                    .drive_claimed(&mut session, &mut live, &stopping)
-                    .await?;
-                if left == Left::Held {
-                    inner.give_back(&live, worker).await?;
-                    if session.is_closed() {
-                        inner.reopen(&mut session).await?;
-                    }
-                    return Ok(Outcome::of(inner.run_row(&session, run).await?));
-                }
-                continue;
-            }
+        let mut session = inner.session_soon().await?;
+        let row = inner.run_row(&session, run).await?;
+        if !matches!(row.state, State::Running | State::Compensating) {
+            return Ok(Some(Outcome::of(row)));
+        }
+        let claim = inner.prepare(&session, sql::CLAIM_RUN).await?;
+        let claimed = session
+            .query_one(&claim, &[&worker, &run])
+            .await
+            .map_err(DbError::from)?;
+        let epoch: Option<i64> = claimed.try_get(0).map_err(DbError::from)?;
+        let Some(epoch) = epoch else {
             drop(session);
             tokio::time::sleep(POLL).await;
+            return Ok(None);
+        };
+        let mut live = inner.live(&session, run).await?;
+        if live.row.epoch != epoch {
+            return Ok(None);
         }
+        let left = inner
+            .drive_claimed(&mut session, &mut live, &stopping)
+            .await?;
+        if left == Left::Held {
+            inner.give_back(&live, worker).await?;
+            if session.is_closed() {
+                inner.reopen(&mut session).await?;
+            }
+            return Ok(Some(Outcome::of(inner.run_row(&session, run).await?)));
+        }
+        Ok(None)
     }
 }
 
@@ -179,10 +206,10 @@ impl Driver {
         let (started, live) = start.open_owned(&mut session, self.worker).await?;
         if let Some(mut live) = live {
             let (_stop, stopping) = watch::channel(false);
-            inner
+            let left = inner
                 .drive_claimed(&mut session, &mut live, &stopping)
                 .await?;
-            if live.row.state.is_terminal() {
+            if left == Left::Settled && live.row.state.is_terminal() {
                 return Ok((started, Outcome::of(live.row)));
             }
         }
@@ -217,6 +244,21 @@ impl Drop for Driver {
 impl Inner {
     /// Drives a claimed run until it needs no driver, is held, is fenced or the worker stops.
     pub(crate) async fn drive_claimed(
+        &self,
+        session: &mut Loan,
+        live: &mut Live,
+        stopping: &watch::Receiver<bool>,
+    ) -> Result<Left, Error> {
+        match self.drive_far(session, live, stopping).await {
+            Err(error) if error.is_lost() => {
+                tracing::warn!(run = %live.row.id, %error, "let go, to be claimed again");
+                Ok(Left::Lost)
+            }
+            other => other,
+        }
+    }
+
+    async fn drive_far(
         &self,
         session: &mut Loan,
         live: &mut Live,
@@ -287,7 +329,12 @@ impl Inner {
                     Err(error) if is_fenced(&error) => return Ok(Some(Left::Fenced)),
                     Err(error) => return Err(error),
                 };
+                let epoch = live.row.epoch;
                 *live = self.live(session, live.row.id).await?;
+                if live.row.epoch != epoch {
+                    // The row read now is somebody else's claim: its epoch is not ours to act under.
+                    return Ok(Some(Left::Fenced));
+                }
                 if let Failed::Again(wait_ms) = failed {
                     let mut stopping = stopping.clone();
                     // A worker that stops gives the run back; whoever comes next waits for `next_at`.
@@ -313,7 +360,14 @@ impl Inner {
             if session.is_closed() {
                 self.reopen(session).await?;
             }
-            match self.attempt(session, live, phase).await {
+            let limit = Duration::from_millis(phase.timeout_ms) + COMMIT_ANSWER_MAX;
+            let attempt = tokio::time::timeout(limit, self.attempt(session, live, phase)).await;
+            let Ok(attempt) = attempt else {
+                session.abandon();
+                let text = format!("no answer within {limit:?}");
+                return Err(DbError::Lost(text).into());
+            };
+            match attempt {
                 Attempt::Committed { records, output } => {
                     return Ok(Step::Committed(records, output));
                 }
@@ -325,7 +379,8 @@ impl Inner {
                     error,
                 } => {
                     tracing::warn!(%error, run = %live.row.id, phase = %phase.name, "commit in doubt");
-                    match self.fate_soon(live.row.id, seq, head).await? {
+                    let fate = self.fate(live.row.id, live.row.epoch, seq, head);
+                    match fate.await? {
                         Fate::Committed => return Ok(Step::Committed(records, output)),
                         Fate::Not { epoch } => {
                             live.row.epoch = epoch;
@@ -336,7 +391,7 @@ impl Inner {
                         }
                     }
                 }
-                Attempt::Failed(Error::Db(DbError::Lost(error))) => {
+                Attempt::Failed(error) if error.is_lost() => {
                     tracing::warn!(%error, run = %live.row.id, phase = %phase.name, "connection lost before COMMIT");
                     tokio::time::sleep(RECONNECT_PAUSE).await;
                 }
@@ -395,31 +450,10 @@ impl Inner {
         Ok(())
     }
 
-    async fn fate_soon(
-        &self,
-        run: Uuid,
-        seq: i64,
-        head: redress_ledger::Hash,
-    ) -> Result<Fate, Error> {
-        let mut last = None;
-        for _ in 0..RECONNECTS_MAX {
-            match self.fate(run, seq, head).await {
-                Err(Error::Db(error)) if error.class() == redress_ledger::Class::Retry => {
-                    last = Some(error);
-                    tokio::time::sleep(RECONNECT_PAUSE).await;
-                }
-                other => return other,
-            }
-        }
-        Err(Error::Unknown(
-            last.unwrap_or_else(|| DbError::Lost("no answer".to_owned())),
-        ))
-    }
-
     /// A session, waiting a little for a server that restarts.
     pub(crate) async fn session_soon(&self) -> Result<Loan, Error> {
         let mut last = None;
-        for _ in 0..RECONNECTS_MAX {
+        for _ in 0..SESSION_TRIES_MAX {
             match self.session().await {
                 Ok(session) => return Ok(session),
                 Err(error) => last = Some(error),
@@ -435,7 +469,7 @@ impl Inner {
     /// many others may hold lost ones.
     pub(crate) async fn reopen(&self, session: &mut Loan) -> Result<(), Error> {
         let mut last = None;
-        for _ in 0..RECONNECTS_MAX {
+        for _ in 0..SESSION_TRIES_MAX {
             match self.apart().await {
                 Ok(fresh) => {
                     **session = fresh;
@@ -452,13 +486,22 @@ impl Inner {
 
     /// Gives a run back because something wide is in the way; not counted as a try.
     pub(crate) async fn give_back(&self, live: &Live, worker: Uuid) -> Result<(), Error> {
+        self.release(live.row.id, live.row.epoch, worker, HELD_PAUSE_MS)
+            .await
+    }
+
+    /// Gives a claimed run back without counting the claim, to be looked at again after a while.
+    pub(crate) async fn release(
+        &self,
+        run: Uuid,
+        epoch: i64,
+        worker: Uuid,
+        wait_ms: i64,
+    ) -> Result<(), Error> {
         let session = self.side().await?;
         let give = self.prepare(&session, sql::GIVE_BACK).await?;
         session
-            .query_one(
-                &give,
-                &[&live.row.id, &live.row.epoch, &worker, &HELD_PAUSE_MS],
-            )
+            .query_one(&give, &[&run, &epoch, &worker, &wait_ms])
             .await
             .map_err(DbError::from)?;
         Ok(())
@@ -467,12 +510,25 @@ impl Inner {
     /// Renews a worker's lease.
     pub(crate) async fn beat(&self, worker: Uuid) -> Result<(), Error> {
         let session = self.side().await?;
-        let beat = self.prepare(&session, sql::BEAT).await?;
         let lease_ms = i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX);
-        session
-            .query_one(&beat, &[&worker, &self.actor, &lease_ms])
-            .await
-            .map_err(DbError::from)?;
+        let beat = async {
+            let beat = self.prepare(&session, sql::BEAT).await?;
+            let params: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
+                [&worker, &self.actor, &lease_ms];
+            session
+                .query_one(&beat, &params)
+                .await
+                .map_err(DbError::from)?;
+            Ok::<(), Error>(())
+        };
+        match tokio::time::timeout(self.lease.max(BEAT_ANSWER_MIN), beat).await {
+            Ok(result) => result?,
+            Err(_) => {
+                // A silent wire must not silence the heart on all others.
+                session.abandon();
+                return Err(DbError::Lost("no answer to a heartbeat".to_owned()).into());
+            }
+        }
         crash::point("claim.beat");
         Ok(())
     }

@@ -272,6 +272,12 @@ impl Error {
         }
     }
 
+    /// Whether only the way to the database was lost: nothing is said about the work itself.
+    pub(crate) fn is_lost(&self) -> bool {
+        // Unreachable, lost, and class 57: the server shuts down, crashed or starts up.
+        matches!(self.code(), "RD0801" | "RD0802" | "RD0807")
+    }
+
     /// The SQLSTATE, when the server answered.
     pub fn sqlstate(&self) -> Option<&str> {
         match self {

@@ -191,7 +191,12 @@ impl Inner {
                 Ok(())
             }
         };
-        let (begin, entered, under, work) = futures_util::join!(begin, entry, under, work);
+        let answers = async { futures_util::join!(begin, entry, under, work) };
+        let silence = limit + Duration::from_millis(LOCK_MS_MAX) + 2 * ANSWER_GRACE;
+        let Ok((begin, entered, under, work)) = tokio::time::timeout(silence, answers).await else {
+            session.abandon();
+            return Err(DbError::Lost(format!("no answer within {silence:?}")).into());
+        };
         begin.map_err(DbError::from)?;
         // The entry's own refusal first: what came after it is only its echo.
         let entered = entered?;

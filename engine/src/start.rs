@@ -397,7 +397,7 @@ impl Inner {
         let session = self.apart().await?;
         match self.open_run(&session, opening).await {
             Err(Error::Db(error)) if error.constraint() == Some("run_pkey") => {
-                match self.fate(opening.run, seq, head).await? {
+                match self.fate(opening.run, 1, seq, head).await? {
                     Fate::Committed => Ok(Started {
                         run: opening.run,
                         opened: true,
@@ -464,7 +464,7 @@ impl Inner {
                     Err(Error::Db(error)) if error.constraint() == Some("run_pkey") => {}
                     Err(error) => return Err(error),
                 }
-                match self.fate(opening.run, seq, head).await? {
+                match self.fate(opening.run, 1, seq, head).await? {
                     Fate::Committed => (records, output),
                     Fate::Not { .. } => return Ok(Eager::Not),
                 }

@@ -8,6 +8,7 @@
 //! read would show nothing while the old backend still waits.
 
 use std::task::Poll;
+use std::time::Duration;
 
 use redress_ledger::state::State;
 use redress_ledger::{Hash, Kind, Record};
@@ -30,6 +31,12 @@ const RECORD_STATEMENT_MS: i32 = 30_000;
 const RECORD_IDLE_MS: i32 = 10_000;
 /// How long the fate of a commit may stay unknown before the caller is told so.
 const FATE_WAIT_MS: i32 = 60_000;
+/// How often a lost connection may stand between us and a fate: ten seconds, enough for a server that restarts.
+const FATE_TRIES_MAX: u32 = 100;
+/// Pause before it is asked for again.
+const FATE_PAUSE: Duration = Duration::from_millis(100);
+/// How long the answer to ROLLBACK is waited for.
+const ROLLBACK_MAX: Duration = Duration::from_secs(5);
 
 /// The end of a transaction.
 #[must_use = "a commit may be in doubt"]
@@ -268,20 +275,47 @@ impl Inner {
 
     /// Rolls back; a broken connection has done so by itself.
     pub(crate) async fn rollback(&self, session: &Session) {
-        if !session.is_closed()
-            && let Err(error) = session.batch_execute("rollback").await
-        {
-            tracing::debug!(%error, "rollback");
+        if session.is_closed() {
+            return;
+        }
+        match tokio::time::timeout(ROLLBACK_MAX, session.batch_execute("rollback")).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "rollback"),
+            // A wire that went silent: the server ends the session by its own limits.
+            Err(_) => session.abandon(),
         }
     }
 
-    /// Finds out what became of a commit in doubt: the row lock first, then the log.
-    pub(crate) async fn fate(&self, run: Uuid, seq: i64, hash: Hash) -> Result<Fate, Error> {
+    /// Finds out what became of a commit in doubt that was made under an epoch.
+    pub(crate) async fn fate(
+        &self,
+        run: Uuid,
+        epoch: i64,
+        seq: i64,
+        hash: Hash,
+    ) -> Result<Fate, Error> {
+        for _ in 1..FATE_TRIES_MAX {
+            match self.fate_once(run, epoch, seq, hash).await {
+                Err(error) if error.is_lost() => tokio::time::sleep(FATE_PAUSE).await,
+                other => return other,
+            }
+        }
+        self.fate_once(run, epoch, seq, hash).await
+    }
+
+    /// The row lock first, then the log.
+    async fn fate_once(&self, run: Uuid, epoch: i64, seq: i64, hash: Hash) -> Result<Fate, Error> {
         let session = self.apart().await?;
         let entered = self
             .enter_run_waiting(&session, run, None, false, FATE_WAIT_MS)
-            .await?;
-        let fate = self.read_fate(&session, run, seq, hash, &entered).await;
+            .await;
+        let entered = match entered {
+            Err(error) if error.sqlstate() == Some("55P03") => return Err(Error::Unknown(error)),
+            other => other?,
+        };
+        let fate = self
+            .read_fate(&session, run, epoch, seq, hash, &entered)
+            .await;
         if !matches!(fate, Ok(Fate::Not { .. })) {
             self.rollback(&session).await;
         }
@@ -292,6 +326,7 @@ impl Inner {
         &self,
         session: &Session,
         run: Uuid,
+        epoch: i64,
         seq: i64,
         hash: Hash,
         entered: &Entered,
@@ -304,6 +339,11 @@ impl Inner {
             && hash_at(&row, 0)? == hash
         {
             return Ok(Fate::Committed);
+        }
+        if entered.epoch > epoch {
+            // Somebody else has the run by now: we are fenced already, and theirs is not ours to raise.
+            self.rollback(session).await;
+            return Ok(Fate::Not { epoch });
         }
         // It did not commit: fence whatever may still be on its way, in this same transaction.
         let raise = session
@@ -345,10 +385,14 @@ impl Inner {
         match finish(self, session, entered, pages, moved).await {
             Commit::Done(()) => Ok(()),
             Commit::Aborted(error) => Err(error.into()),
-            Commit::InDoubt(error) => match self.fate(pages.run(), pages.seq, pages.head).await? {
-                Fate::Committed => Ok(()),
-                Fate::Not { .. } => Err(error.into()),
-            },
+            Commit::InDoubt(error) => {
+                tracing::warn!(%error, run = %pages.run(), "commit in doubt");
+                let fate = self.fate(pages.run(), entered.epoch, pages.seq, pages.head);
+                match fate.await? {
+                    Fate::Committed => Ok(()),
+                    Fate::Not { .. } => Err(error.into()),
+                }
+            }
         }
     }
 

@@ -24,6 +24,8 @@ use crate::error::Error;
 const IDLE: Duration = Duration::from_millis(200);
 /// Longest pause after errors of the database.
 const ERROR_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Claims without progress after which a run is driven with no other beside it.
+const SUSPECT: i32 = 3;
 /// How often hold files are compared with the database.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -120,13 +122,12 @@ impl Worker<'_> {
                 Ok(claims) => {
                     pause = IDLE;
                     let none = claims.is_empty();
-                    for run in claims {
-                        let (inner, stopping) = (Arc::clone(inner), stopping.clone());
-                        let driving = active.enter(run);
-                        tasks.spawn(async move {
-                            inner.drive_for(worker, run, &stopping).await;
-                            drop(driving);
-                        });
+                    let (known, suspects): (Vec<_>, Vec<_>) =
+                        claims.into_iter().partition(|claim| claim.tries <= SUSPECT);
+                    self.drive_alone(inner, worker, tasks, suspects, &active, stopping)
+                        .await;
+                    for Claim { run, .. } in known {
+                        spawn(tasks, inner, worker, run, &active, stopping);
                     }
                     if none && tasks.is_empty() && self.until_idle && !self.waits(inner).await {
                         return;
@@ -144,6 +145,30 @@ impl Worker<'_> {
         }
     }
 
+    /// Drives the first of the runs that may be what killed their workers, with no other beside it, so that it takes
+    /// nobody along; gives the others back uncounted, since they were not tried.
+    async fn drive_alone(
+        &self,
+        inner: &Arc<Inner>,
+        worker: Uuid,
+        tasks: &mut JoinSet<()>,
+        suspects: Vec<Claim>,
+        active: &Active,
+        stopping: &watch::Receiver<bool>,
+    ) {
+        let mut suspects = suspects.into_iter();
+        let Some(first) = suspects.next() else { return };
+        for other in suspects {
+            if let Err(error) = inner.release(other.run, other.epoch, worker, 0).await {
+                tracing::warn!(run = %other.run, %error, "giving back");
+            }
+        }
+        while tasks.join_next().await.is_some() {}
+        // As a task too: a worker that is told to stop waits for it.
+        spawn(tasks, inner, worker, first.run, active, stopping);
+        while tasks.join_next().await.is_some() {}
+    }
+
     /// Whether runs wait only for their time (a retry), so that an idle worker should stay.
     async fn waits(&self, inner: &Inner) -> bool {
         let look = async {
@@ -158,6 +183,31 @@ impl Worker<'_> {
         };
         look.await.unwrap_or(true)
     }
+}
+
+/// Drives one claimed run in a task of its own.
+fn spawn(
+    tasks: &mut JoinSet<()>,
+    inner: &Arc<Inner>,
+    worker: Uuid,
+    run: Uuid,
+    active: &Active,
+    stopping: &watch::Receiver<bool>,
+) {
+    let (inner, stopping) = (Arc::clone(inner), stopping.clone());
+    let driving = active.enter(run);
+    tasks.spawn(async move {
+        inner.drive_for(worker, run, &stopping).await;
+        drop(driving);
+    });
+}
+
+/// A run that was claimed.
+struct Claim {
+    run: Uuid,
+    epoch: i64,
+    /// Claims since the run last moved, with this one.
+    tries: i32,
 }
 
 /// The runs that a worker is driving now; what else it owns in the database it has lost and may claim again.
@@ -196,7 +246,12 @@ impl Drop for Driving {
 
 impl Inner {
     /// Claims the oldest runnable runs that this process can execute.
-    async fn claim(&self, worker: Uuid, limit: usize, active: &[Uuid]) -> Result<Vec<Uuid>, Error> {
+    async fn claim(
+        &self,
+        worker: Uuid,
+        limit: usize,
+        active: &[Uuid],
+    ) -> Result<Vec<Claim>, Error> {
         if let Err(held) = self.heed_files(None, None) {
             tracing::info!(%held, "nothing is claimed");
             return Ok(Vec::new());
@@ -215,8 +270,15 @@ impl Inner {
             crash::point("claim.after_commit");
         }
         rows.iter()
-            .map(|row| row.try_get(0).map_err(|e| DbError::from(e).into()))
-            .collect()
+            .map(|row| {
+                Ok(Claim {
+                    run: row.try_get(0)?,
+                    epoch: row.try_get(1)?,
+                    tries: row.try_get(2)?,
+                })
+            })
+            .collect::<Result<_, DbError>>()
+            .map_err(Error::from)
     }
 
     /// Drives one claimed run and gives it back when it could not be moved.

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
+use tokio::task::AbortHandle;
 use tokio_postgres::{AsyncMessage, Config, NoTls};
 
 use super::DbError;
@@ -17,6 +19,8 @@ use super::DbError;
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time to make a connection, when the URL does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time to clean a session before its next use.
+const RECYCLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A message of the server that is older than this many others is dropped.
 const WARNINGS_MAX: usize = 16;
 /// Sessions beside the pool: for heartbeats and for short work of somebody who holds a session already.
@@ -33,6 +37,8 @@ pub struct Session {
     client: ClientWrapper,
     warnings: Arc<Mutex<Vec<String>>>,
     used: AtomicBool,
+    abandoned: AtomicBool,
+    wire: AbortHandle,
 }
 
 impl Session {
@@ -42,6 +48,17 @@ impl Session {
         let first = warnings.first().cloned();
         warnings.clear();
         first
+    }
+
+    /// Ends the connection without waiting for an answer; the server notices or ends the session by its own limits.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        self.wire.abort();
+    }
+
+    /// Whether the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed) || self.client.is_closed()
     }
 
     /// Marks that statements of somebody else ran here: the session is cleaned before its next use.
@@ -103,6 +120,8 @@ pub(crate) fn side_pool(pool: &Pool) -> Result<Pool, DbError> {
     };
     Pool::builder(manager)
         .max_size(SIDE_SESSIONS_MAX)
+        .runtime(Runtime::Tokio1)
+        .recycle_timeout(Some(RECYCLE_TIMEOUT))
         .build()
         .map_err(|error| DbError::Unreachable(error.to_string()))
 }
@@ -150,6 +169,8 @@ pub fn pool(url: &str, size: usize) -> Result<Pool, DbError> {
     };
     Pool::builder(manager)
         .max_size(size)
+        .runtime(Runtime::Tokio1)
+        .recycle_timeout(Some(RECYCLE_TIMEOUT))
         .runtime(deadpool::Runtime::Tokio1)
         .wait_timeout(Some(WAIT_TIMEOUT))
         .build()
@@ -181,10 +202,13 @@ pub async fn connect(config: &Config) -> Result<Session, DbError> {
             }
         }
     });
+    let wire = task.abort_handle();
     Ok(Session {
         client: ClientWrapper::new(client, task),
         warnings,
         used: AtomicBool::new(false),
+        abandoned: AtomicBool::new(false),
+        wire,
     })
 }
 
