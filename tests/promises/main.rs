@@ -7,3 +7,5 @@ mod house;
 mod phase;
 mod spine;
 mod start;
+mod torture;
+mod wire;
