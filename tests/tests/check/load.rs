@@ -7,10 +7,19 @@ use redress::ledger::verify::Verdict;
 
 use crate::history::{Copy, drive, input};
 
+/// One attempt in three must be repeated.
+const FLAKY: &str = "
+create function shop.flaky() returns trigger language plpgsql as $$ begin
+  if random() < 0.33 then raise exception 'try again' using errcode = '40001'; end if;
+  return new;
+end $$;
+create trigger flaky before insert on shop.invoice for each row execute function shop.flaky()";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn load_makes_no_false_findings() {
-    const CHECKS: usize = 15;
+    const CHECKS: usize = 20;
     let copy = Copy::new().await;
+    copy.sql(FLAKY);
     let engine = copy.engine().await;
     let stop = Arc::new(AtomicBool::new(false));
     let mut clients = Vec::new();
@@ -39,6 +48,8 @@ async fn load_makes_no_false_findings() {
         runs += client.await.expect("a client");
     }
     assert!(runs > 10, "the load was no load: {runs} runs");
+    let again = "select count(*) from redress.record where event = 'attempt_failed'";
+    assert_ne!(copy.sql(again), "0");
     let report = engine.check().await.expect("checked");
     assert!(report.ok, "{report:#?}");
     assert_eq!(report.runs, 6 + runs);
