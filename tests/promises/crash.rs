@@ -224,7 +224,7 @@ async fn death_in_a_persons_act_leaves_the_old_or_the_new() {
         );
         bank.audit_final();
     }
-    let tally = bank.audit_final();
+    let tally = bank.audit_twice().await;
     assert_eq!((tally.compensated, tally.held), (2, 0));
 }
 
@@ -254,7 +254,7 @@ async fn death_in_kill_and_release_leaves_the_old_or_the_new() {
     done(&bank, &["release-kill"]);
     assert_eq!(switch(), "run");
     done(&bank, &["work", "until-idle"]);
-    assert_eq!(bank.audit_final().completed, 3);
+    assert_eq!(bank.audit_twice().await.completed, 3);
 }
 
 /// F14
@@ -278,7 +278,7 @@ async fn death_in_hold_and_release_leaves_the_old_or_the_new() {
     );
     done(&bank, &["release-hold", &hold]);
     done(&bank, &["work", "until-idle"]);
-    assert_eq!(bank.audit_final().completed, 1);
+    assert_eq!(bank.audit_twice().await.completed, 1);
 }
 
 /// F13: fully old or fully new, and the next call goes on.

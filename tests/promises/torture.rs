@@ -66,7 +66,7 @@ async fn workers_are_killed_at_random_and_the_books_are_right() {
         let status = worker.wait(LIMIT);
         assert!(status.success(), "{status}\n{}", worker.stderr());
     }
-    let tally = bank.audit_final();
+    let tally = bank.audit_twice().await;
     let taken = bank.number("select coalesce(sum(epoch - 1), 0) from redress.run");
     println!("{kills} kills, {opened} runs, {taken} claims, {tally:?}");
     assert_eq!(

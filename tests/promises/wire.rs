@@ -119,7 +119,7 @@ async fn commits_in_doubt_under_load_are_resolved_both_ways() {
         .unwrap_or_else(|_| panic!("{} left\n{}", bank.unfinished(), bank.story()))
         .expect("worked");
     let fired = relay.fired();
-    let tally = bank.audit_final();
+    let tally = bank.audit_twice().await;
     println!("under load: {fired} faults, {tally:?}");
     assert_eq!(
         (tally.completed + tally.compensated, tally.attempts),
@@ -401,7 +401,7 @@ async fn servers_die_under_load_and_every_run_ends() {
         let status = worker.wait(LIMIT);
         assert!(status.success(), "{status}\n{}", worker.stderr());
     }
-    let tally = bank.audit_final();
+    let tally = bank.audit_twice().await;
     println!("{deaths:?}: {tally:?}");
     assert_eq!(
         (tally.completed + tally.compensated, tally.held),

@@ -187,6 +187,17 @@ impl Bank {
         self.audit()
     }
 
+    /// As [`Bank::audit_final`], and the engine's own check and verification find nothing either.
+    pub async fn audit_twice(&self) -> Tally {
+        let tally = self.audit_final();
+        let engine = self.engine().await;
+        let checked = engine.check().await.expect("checked");
+        assert!(checked.ok, "{checked:?}");
+        let report = engine.audit_verify().await.expect("verified");
+        assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
+        tally
+    }
+
     /// The last records, for a test that fails.
     pub fn story(&self) -> String {
         self.sql(
