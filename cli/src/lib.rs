@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod commands;
 pub mod exit;
 pub mod fail;
+pub mod files;
 pub mod place;
 pub mod read;
 pub mod say;

@@ -154,7 +154,7 @@ impl Place {
             ));
         }
         let private = cluster::up(&dir, &Options::default())?;
-        let url = private.url(ROLE, DATABASE);
+        let url = url_of(&private);
         self.settle(&private, &url).await?;
         Ok(url)
     }
@@ -232,6 +232,11 @@ impl Place {
         }
         Ok(builder.build().await?)
     }
+}
+
+/// Our URL in a private server.
+pub fn url_of(private: &PrivateCluster) -> String {
+    private.url(ROLE, DATABASE)
 }
 
 /// One session on a database.

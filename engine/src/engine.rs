@@ -188,6 +188,10 @@ impl Builder {
         for definition in &self.definitions {
             engine.register(definition).await?;
         }
+        // A release may have been signed on another machine; the database proves it.
+        if let Err(error) = engine.inner.sweep_hold_files().await {
+            tracing::debug!(%error, "sweeping hold files");
+        }
         Ok(engine)
     }
 }

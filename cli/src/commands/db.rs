@@ -3,10 +3,10 @@
 use redress::schema::{self, SCHEMA_VERSION};
 use serde_json::json;
 
-use crate::cluster::{self, Status};
+use crate::cluster::{self, Options, PrivateCluster, Status};
 use crate::exit::Exit;
 use crate::fail::Fail;
-use crate::place::{Place, default_origin, open, redress_sql};
+use crate::place::{Place, default_origin, open, redress_sql, url_of};
 
 /// What to do with a database.
 #[derive(Debug, clap::Subcommand)]
@@ -86,7 +86,9 @@ async fn status(place: &Place) -> Result<Exit, Fail> {
             Status::Leaving { pids } => (format!("private, ending, processes {pids:?}"), None),
             Status::Running { pid, data, .. } => {
                 let running = format!("private, process {pid}, data in {}", data.display());
-                (running, Some(place.private_up().await?))
+                // Opened and not settled: a look changes nothing.
+                let private = PrivateCluster::open(&dir, &Options::default())?;
+                (running, Some(url_of(&private)))
             }
         },
     };

@@ -5,9 +5,11 @@ use redress::{Error, Hold, Released};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::commands::look::{local, print_stray};
 use crate::commands::{Length, find_run};
 use crate::exit::Exit;
 use crate::fail::Fail;
+use crate::files::Stray;
 use crate::place::Place;
 use crate::text::short_id;
 
@@ -106,14 +108,16 @@ pub async fn holds(place: &Place) -> Result<Exit, Fail> {
     let engine = place.engine().await?;
     let switch = engine.switch().await?;
     let holds = engine.holds().await?;
+    let strays = place.strays(&holds)?;
     if place.say.is_json() {
+        let files: Vec<Value> = strays.iter().map(Stray::json).collect();
         let switch = switch.map(|s| {
             json!({"state": s.state, "switch_no": s.switch_no, "reason": s.reason, "by": s.by, "at": s.at})
         });
         let list: Vec<Value> = holds.iter().map(hold_json).collect();
-        place
-            .say
-            .value(&json!({"schema": 1, "switch": switch, "holds": list, "errors": []}))?;
+        place.say.value(
+            &json!({"schema": 1, "switch": switch, "holds": list, "files": files, "errors": []}),
+        )?;
         return Ok(Exit::Done);
     }
     match &switch {
@@ -122,9 +126,16 @@ pub async fn holds(place: &Place) -> Result<Exit, Fail> {
         Some(s) => {
             place.say.line(&format!(
                 "switch: {} since {} by {} (switch_no {}): {}",
-                s.state, s.at, s.by, s.switch_no, s.reason
+                s.state,
+                local(&s.at),
+                s.by,
+                s.switch_no,
+                s.reason
             ))?;
         }
+    }
+    for stray in &strays {
+        print_stray(place, stray)?;
     }
     if holds.is_empty() {
         place.say.notice("no hold is in force");
@@ -179,7 +190,11 @@ pub async fn release(place: &Place, args: &ReleaseArgs) -> Result<Exit, Fail> {
             Some(s) => {
                 place.say.notice(&format!(
                     "release the switch, {} since {} by {}: {}. Reason: {}",
-                    s.state, s.at, s.by, s.reason, args.reason
+                    s.state,
+                    local(&s.at),
+                    s.by,
+                    s.reason,
+                    args.reason
                 ));
                 place.confirm("the release", &format!("kill {}", s.switch_no))?;
             }
@@ -200,7 +215,7 @@ pub async fn release(place: &Place, args: &ReleaseArgs) -> Result<Exit, Fail> {
             "release hold {} on {} since {} by {}: {}. Reason: {}",
             hold.id,
             scope_text(hold),
-            hold.at,
+            local(&hold.at),
             hold.by,
             hold.reason,
             args.reason

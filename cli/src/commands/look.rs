@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::commands::find_run;
 use crate::exit::Exit;
 use crate::fail::Fail;
+use crate::files::Stray;
 use crate::place::Place;
 use crate::text::{plain, short};
 
@@ -62,22 +63,38 @@ pub struct LogArgs {
 pub async fn status(place: &Place) -> Result<Exit, Fail> {
     let engine = place.engine().await?;
     let waiting = engine.status().await?;
+    let strays = place.strays(&engine.holds().await?)?;
+    let quiet = waiting.is_empty() && strays.is_empty();
     if place.say.is_json() {
-        place
-            .say
-            .value(&json!({"schema": 1, "waiting": waiting, "errors": []}))?;
-    } else if waiting.is_empty() {
+        let files: Vec<Value> = strays.iter().map(Stray::json).collect();
+        let value = json!({"schema": 1, "waiting": waiting, "files": files, "errors": []});
+        place.say.value(&value)?;
+    } else if quiet {
         place.say.line("nothing needs a person")?;
     } else {
         for one in &waiting {
             print_attention(place, one)?;
         }
+        for stray in &strays {
+            print_stray(place, stray)?;
+        }
     }
-    Ok(if waiting.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Person
-    })
+    Ok(if quiet { Exit::Done } else { Exit::Person })
+}
+
+/// Prints a hold file that stops this machine.
+///
+/// # Errors
+/// [`Fail`] when standard output cannot be written.
+pub fn print_stray(place: &Place, stray: &Stray) -> Result<(), Fail> {
+    let path = plain(&stray.path.display().to_string());
+    place
+        .say
+        .line(&format!("this machine is stopped by {path}"))?;
+    place
+        .say
+        .line(&format!("    why   {}", plain(&stray.reason())))?;
+    place.say.line(&format!("    next  {}", stray.next()))
 }
 
 fn print_attention(place: &Place, one: &Attention) -> Result<(), Fail> {

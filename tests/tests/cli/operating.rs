@@ -1,7 +1,10 @@
 //! Plan, approve, apply, release, resume, resolve, cancel, kill: by exit status and JSON.
 
 use std::fs;
+use std::process::Stdio;
+use std::time::Duration;
 
+use redress_tests::{Running, TestCluster, eventually, query_text};
 use serde_json::{Value, json};
 
 use crate::kit::Kit;
@@ -237,5 +240,146 @@ fn a_hold_file_that_cannot_be_read_stops_everything() {
         &["start", "shop", "--input", r#"{"order": "o-1", "qty": 1}"#],
         3,
         "RD0204",
+    );
+}
+
+#[test]
+fn of_two_applies_at_once_one_wins_and_the_other_is_stale() {
+    let kit = Kit::shop();
+    for order in ["o-1", "o-2", "o-3"] {
+        let run = kit.failed_run(order);
+        kit.ok(&kit.signed(&["approve", &run]));
+        let start = || {
+            let mut command = kit.command(&["apply", &run]);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            command.spawn().expect("the command runs")
+        };
+        let mut both = [start(), start()];
+        let mut exits: Vec<_> = both
+            .iter_mut()
+            .map(|one| one.wait().unwrap().code())
+            .collect();
+        exits.sort_unstable();
+        assert_eq!(exits, [Some(0), Some(6)], "{order}");
+        let count = format!(
+            "select count(*) from shop.reservation where order_no = '{order}' and state = 'withdrawn'"
+        );
+        assert_eq!(kit.database.query_text(&count), "1");
+    }
+}
+
+#[test]
+fn a_kill_that_is_not_drained_names_who_is_inside_and_exits_3() {
+    let kit = Kit::shop();
+    let role = format!("plain_{}", kit.database.name());
+    kit.database.query_text(&format!(
+        "create role {role} login; grant redress_engine, redress_operator to {role}"
+    ));
+    let url = TestCluster::shared().url_as(&role, kit.database.name());
+    // A superuser's session: whoever kills has no right to end it.
+    let mut inside = postgres::Client::connect(kit.database.url(), postgres::NoTls).unwrap();
+    let mut entered = inside.transaction().unwrap();
+    entered
+        .batch_execute("lock table redress.gate in row share mode")
+        .unwrap();
+    let words = [
+        "kill",
+        "--reason",
+        "x",
+        "--deadline",
+        "600ms",
+        "--database",
+        &url,
+    ];
+    let value = kit.refused(&words, 3, "RD0214");
+    let message = value["error"]["message"].as_str().unwrap();
+    assert!(message.contains("pid "), "{message}");
+    kit.refused(
+        &["start", "shop", "--input", r#"{"order": "o", "qty": 1}"#],
+        3,
+        "RD0203",
+    );
+    entered.rollback().unwrap();
+    kit.json(&words, 0);
+    drop(inside);
+    kit.database
+        .query_text(&format!("drop owned by {role}; drop role {role}"));
+}
+
+#[test]
+fn a_kill_under_busy_workers_returns_and_nothing_commits_afterwards() {
+    let kit = Kit::new();
+    let slow = crate::kit::SAGA.replace(
+        "      guard:\n        - sql: select state = 'live' from shop.booking",
+        "        - sql: select pg_sleep(0.05)::text as slept\n      guard:\n        - sql: select state = 'live' from shop.booking",
+    );
+    let file = kit.write("slow.yaml", slow.as_bytes());
+    kit.ok(&["saga", "register", &file]);
+    for number in 0..24 {
+        let input = format!(r#"{{"order": "o-{number}", "qty": 1}}"#);
+        kit.ok(&["start", "shop", "--input", &input]);
+    }
+    let mut worker = Running::start(&mut kit.command(&["work", "--concurrency", "8"]));
+    let booked = || {
+        kit.database
+            .query_text("select count(*) from shop.booking")
+            .parse::<u32>()
+            .unwrap()
+    };
+    eventually(Duration::from_secs(20), "the worker is busy", || {
+        booked() > 0
+    });
+    let killed = kit.json(&["kill", "--reason", "now", "--deadline", "5s"], 0);
+    let after = booked();
+    assert!(killed["drained_ms"].as_u64().unwrap() < 1_000, "{killed}");
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(booked(), after);
+    worker.terminate();
+    assert_eq!(
+        worker.wait(Duration::from_secs(20)).code(),
+        Some(0),
+        "{}",
+        worker.stderr()
+    );
+}
+
+#[test]
+fn a_hold_file_is_removed_when_the_database_proves_the_release() {
+    let kit = Kit::shop();
+    let run = kit.failed_run("o-1");
+    let hold = kit.json(&["show", &run], 0)["held"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let file = kit.state().join(format!("hold/{hold}.json"));
+    assert!(file.exists());
+    query_text(
+        kit.database.url(),
+        &format!(
+            "update redress.hold set released_at = now(), released_by = 'another machine' where id = '{hold}'"
+        ),
+    );
+    kit.json(&["holds"], 0);
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_hold_file_that_the_database_does_not_explain_is_told() {
+    let kit = Kit::shop();
+    assert_eq!(kit.json(&["status"], 0)["files"], json!([]));
+    fs::create_dir_all(kit.state().join("hold")).unwrap();
+    fs::write(kit.state().join("hold/broken.json"), "{").unwrap();
+    let status = kit.json(&["status"], 3);
+    assert!(
+        status["files"][0]["path"]
+            .as_str()
+            .unwrap()
+            .ends_with("hold/broken.json"),
+        "{status}"
+    );
+    assert!(
+        kit.exits(&["status"], 3)
+            .out
+            .contains("this machine is stopped by")
     );
 }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use self::document::Document;
 use self::stage::Stage;
 use crate::args::Globals;
-use crate::cluster::{self, Options};
+use crate::cluster::{self, Options, Status};
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
@@ -82,6 +82,13 @@ pub async fn demo(place: &Place, args: &Args) -> Result<Exit, Fail> {
         "Left to look at: {}; {server}.",
         stage.folder.display()
     ))?;
+    if let Status::Stopped { data } | Status::Running { data, .. } =
+        cluster::status(&own.cluster_dir()?)?
+        && !data.starts_with(&stage.folder)
+    {
+        // Root's own folders are closed to the account that the server runs under.
+        stage.tell(&format!("The server's data lies in {}.", data.display()))?;
+    }
     stage.tell("    . ./env          makes the commands below yours, there")?;
     stage.tell("    commands.txt     the commands that you have seen")?;
     stage.tell("    redress runs; redress show RUN; redress audit log; redress explain RD0311")?;
