@@ -1,7 +1,7 @@
 //! Checks run while workers work: what is under way is no finding.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use redress::ledger::verify::Verdict;
 
@@ -17,40 +17,45 @@ create trigger flaky before insert on shop.invoice for each row execute function
 
 #[tokio::test(flavor = "multi_thread")]
 async fn load_makes_no_false_findings() {
-    const CHECKS: usize = 20;
+    const CHECKS_MIN: usize = 10;
+    const RUNS_MIN: u64 = 40;
     let copy = Copy::new().await;
     copy.sql(FLAKY);
     let engine = copy.engine().await;
     let stop = Arc::new(AtomicBool::new(false));
+    let driven = Arc::new(AtomicU64::new(0));
     let mut clients = Vec::new();
     for client in 0..4 {
-        let (engine, stop) = (engine.clone(), Arc::clone(&stop));
+        let (engine, stop, driven) = (engine.clone(), Arc::clone(&stop), Arc::clone(&driven));
         clients.push(tokio::spawn(async move {
-            let mut runs = 0;
-            while !stop.load(Ordering::Relaxed) {
-                // Odd ones fail and are compensated or held: the history left a constraint that no dispatch passes.
-                let saga = if runs % 3 == 0 { "asking" } else { "order" };
-                drive(&engine, saga, input(&format!("load-{client}-{runs}"))).await;
-                runs += 1;
+            for run in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                // Each fails and is compensated or held: the history left a constraint that no dispatch passes.
+                let saga = if run % 3 == 0 { "asking" } else { "order" };
+                drive(&engine, saga, input(&format!("load-{client}-{run}"))).await;
+                driven.fetch_add(1, Ordering::Relaxed);
             }
-            runs
         }));
     }
-    for _ in 0..CHECKS {
+    let mut checks = 0;
+    while checks < CHECKS_MIN || driven.load(Ordering::Relaxed) < RUNS_MIN {
         let report = engine.check().await.expect("checked");
         assert!(report.ok, "{report:#?}");
         let audit = engine.audit_verify().await.expect("verified");
         assert_eq!(audit.verdict, Verdict::Verified);
+        checks += 1;
+        let ended = clients.iter().any(tokio::task::JoinHandle::is_finished);
+        assert!(!ended, "a client failed");
     }
     stop.store(true, Ordering::Relaxed);
-    let mut runs = 0;
     for client in clients {
-        runs += client.await.expect("a client");
+        client.await.expect("a client");
     }
-    assert!(runs > 10, "the load was no load: {runs} runs");
     let again = "select count(*) from redress.record where event = 'attempt_failed'";
     assert_ne!(copy.sql(again), "0");
     let report = engine.check().await.expect("checked");
     assert!(report.ok, "{report:#?}");
-    assert_eq!(report.runs, 6 + runs);
+    assert_eq!(report.runs, 6 + driven.load(Ordering::Relaxed));
 }
