@@ -31,10 +31,12 @@ use crate::phase_tx::PhaseTx;
 use crate::plan::{Action, Plan, PlannedAction};
 use crate::run::Live;
 use crate::snapshot::check_baseline;
-use crate::tx::{Commit, Entered, Fate, Moved, finish};
+use crate::tx::{COMMIT_ANSWER_MAX, Commit, Entered, Fate, Moved, finish};
 
 /// Attempts of an unwind that meets something passing.
 const ATTEMPTS_MAX: u32 = 3;
+/// The most that one attempt may take, however many actions it has.
+const UNWIND_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Pause between two of them.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -126,10 +128,25 @@ impl Inner {
             if session.is_closed() {
                 self.reopen(session).await?;
             }
-            let result = if self.is_atomic(live, unwind.plan) {
-                self.unwind_at_once(session, live, unwind).await
-            } else {
-                self.unwind_stepwise(session, live, unwind).await
+            let actions = u32::try_from(unwind.plan.actions.len()).unwrap_or(u32::MAX);
+            let longest = Duration::from_millis(longest(live, unwind.plan)) + COMMIT_ANSWER_MAX;
+            let limit = longest
+                .saturating_mul(actions.saturating_add(2))
+                .min(UNWIND_MAX);
+            let unwinding = async {
+                if self.is_atomic(live, unwind.plan) {
+                    self.unwind_at_once(session, live, unwind).await
+                } else {
+                    self.unwind_stepwise(session, live, unwind).await
+                }
+            };
+            let result = match tokio::time::timeout(limit, unwinding).await {
+                Ok(result) => result,
+                Err(_) => {
+                    // A silent wire; what was committed on it is found in the log.
+                    session.abandon();
+                    return Err(DbError::Lost(format!("no answer within {limit:?}")).into());
+                }
             };
             let error = match result {
                 Ok(Unwound::Done) => break,

@@ -23,7 +23,7 @@ use crate::failure::{Cutoff, Outcome as Failed};
 use crate::phase::{Attempt, add_output};
 use crate::run::{Live, RunRow};
 use crate::start::{Start, Started};
-use crate::tx::Fate;
+use crate::tx::{COMMIT_ANSWER_MAX, Fate};
 
 /// Claims of one run without progress before it is held as poison.
 pub const CLAIMS_MAX: i32 = 8;
@@ -31,10 +31,10 @@ pub const CLAIMS_MAX: i32 = 8;
 pub(crate) const RECONNECTS_MAX: u32 = 8;
 /// Times that a session is asked for: ten seconds, enough for a server that restarts.
 const SESSION_TRIES_MAX: u32 = 100;
-/// How long the answers to a phase's record and COMMIT are waited for; then the run is claimed anew, and its log tells.
-const COMMIT_ANSWER_MAX: Duration = Duration::from_secs(15);
 /// The least time that a heartbeat's answer is waited for.
 const BEAT_ANSWER_MIN: Duration = Duration::from_secs(5);
+/// The most that recording a failure may take, with doubt resolved and what follows outside the transaction.
+const FAILING_MAX: Duration = Duration::from_secs(180);
 /// Pause before a new connection is tried.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// A run that met a hold or a kill is looked at again after this long.
@@ -324,7 +324,13 @@ impl Inner {
                 if session.is_closed() {
                     self.reopen(session).await?;
                 }
-                let failed = match self.fail(session, live, &phase, &cutoff).await {
+                let failing = self.fail(session, live, &phase, &cutoff);
+                let Ok(failed) = tokio::time::timeout(FAILING_MAX, failing).await else {
+                    session.abandon();
+                    let text = format!("no answer within {FAILING_MAX:?}");
+                    return Err(DbError::Lost(text).into());
+                };
+                let failed = match failed {
                     Ok(failed) => failed,
                     Err(error) if is_fenced(&error) => return Ok(Some(Left::Fenced)),
                     Err(error) => return Err(error),
@@ -360,7 +366,7 @@ impl Inner {
             if session.is_closed() {
                 self.reopen(session).await?;
             }
-            let limit = Duration::from_millis(phase.timeout_ms) + COMMIT_ANSWER_MAX;
+            let limit = Duration::from_millis(phase.timeout_ms) + 2 * COMMIT_ANSWER_MAX;
             let attempt = tokio::time::timeout(limit, self.attempt(session, live, phase)).await;
             let Ok(attempt) = attempt else {
                 session.abandon();

@@ -31,6 +31,8 @@ const RECORD_STATEMENT_MS: i32 = 30_000;
 const RECORD_IDLE_MS: i32 = 10_000;
 /// How long the fate of a commit may stay unknown before the caller is told so.
 const FATE_WAIT_MS: i32 = 60_000;
+/// How long the answers to a record and its COMMIT are waited for; then the commit is in doubt and the wire given up.
+pub(crate) const COMMIT_ANSWER_MAX: Duration = Duration::from_secs(15);
 /// How often a lost connection may stand between us and a fate: ten seconds, enough for a server that restarts.
 const FATE_TRIES_MAX: u32 = 100;
 /// Pause before it is asked for again.
@@ -196,14 +198,21 @@ pub(crate) async fn end(
         }
     };
     let commit = session.batch_execute("commit");
-    let (last, commit) = if crash::armed("phase.after_log") {
-        let last = last.await;
-        crash::point("phase.after_log");
-        (last, commit.await)
-    } else {
-        let flight = std::pin::pin!(async { futures_util::join!(commit, last) });
-        let (commit, last) = crash::after_sending("phase.commit_sent", flight).await;
-        (last, commit)
+    let answers = async {
+        if crash::armed("phase.after_log") {
+            let last = last.await;
+            crash::point("phase.after_log");
+            (last, commit.await)
+        } else {
+            let flight = std::pin::pin!(async { futures_util::join!(commit, last) });
+            let (commit, last) = crash::after_sending("phase.commit_sent", flight).await;
+            (last, commit)
+        }
+    };
+    let Ok((last, commit)) = tokio::time::timeout(COMMIT_ANSWER_MAX, answers).await else {
+        session.abandon();
+        let text = format!("no answer to COMMIT within {COMMIT_ANSWER_MAX:?}");
+        return Commit::InDoubt(DbError::Lost(text));
     };
     match (last.map_err(DbError::from), commit.map_err(DbError::from)) {
         // The transaction was already dead when COMMIT came: the server answered ROLLBACK.

@@ -179,23 +179,28 @@ async fn a_worker_behind_a_silent_wire_is_taken_over() {
     }
 }
 
-/// F29: bounded by our own limits, not by the wire's patience.
+/// F29: bounded by our own limits, not by the wire's patience: a phase, the failure's record, the unwind.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_behind_a_silent_wire_gives_the_wire_up() {
-    let (bank, relay, engine) = behind_a_relay().await;
-    bank.open("transfer", 0..1, false).await;
-    let run = bank
-        .sql("select id from redress.run")
-        .parse()
-        .expect("a run");
-    relay.arm(Trigger::Commit, Fault::StallAnswer, 2, false);
-    let driven = tokio::time::timeout(LIMIT, engine.drive(run)).await;
-    let outcome = driven
-        .expect("its limits end by themselves")
-        .expect("driven");
-    assert_eq!(outcome.run().state.as_str(), "completed");
-    assert_eq!(relay.fired(), 1);
-    bank.audit_final();
+    let mut drives = Vec::new();
+    for nth in [2, 4, 5] {
+        drives.push(tokio::spawn(async move {
+            let (bank, relay, engine) = behind_a_relay().await;
+            bank.open("transfer", 2..3, true).await;
+            let run = bank.sql("select id from redress.run");
+            relay.arm(Trigger::Commit, Fault::StallAnswer, nth, false);
+            let run = run.parse().expect("a run");
+            let driven = tokio::time::timeout(LIMIT, engine.drive(run)).await;
+            let outcome = driven.expect("its limits end by themselves");
+            let state = outcome.expect("driven").run().state;
+            assert_eq!(state.as_str(), "compensated", "{nth}");
+            assert_eq!(relay.fired(), 1);
+            assert_eq!(bank.audit_final().attempts, 0, "{nth}");
+        }));
+    }
+    for drive in drives {
+        drive.await.expect("no panic");
+    }
 }
 
 /// F30
