@@ -154,11 +154,13 @@ pub(crate) async fn finish(
     let plan = plan.as_ref().map(<[u8; 32]>::as_slice);
     let checked = moved.checked.map(<[u32]>::to_vec);
     session.take_warning();
-    let params: [&(dyn ToSql + Sync); 17] = [
+    let head = entered.head.as_bytes().as_slice();
+    let params: [&(dyn ToSql + Sync); 18] = [
         &run,
         &entered.epoch,
         &entered.xid,
         &entered.seq,
+        &head,
         &was,
         &entered.phase,
         &bytes,

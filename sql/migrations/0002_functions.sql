@@ -17,12 +17,17 @@ language plpgsql volatile as $$
 begin
   perform set_config('statement_timeout', p_statement_ms::text, true),
           set_config('lock_timeout', p_lock_ms::text, true),
-          set_config('idle_in_transaction_session_timeout', p_idle_ms::text, true),
-          set_config('DateStyle', 'ISO, YMD', true),
-          set_config('TimeZone', 'UTC', true),
-          set_config('IntervalStyle', 'iso_8601', true),
-          set_config('bytea_output', 'hex', true),
-          set_config('extra_float_digits', '1', true);
+          set_config('idle_in_transaction_session_timeout', p_idle_ms::text, true);
+  -- Setting what is set already costs a report to the client at both ends of the transaction.
+  if current_setting('TimeZone') <> 'UTC' or current_setting('DateStyle') <> 'ISO, YMD'
+     or current_setting('IntervalStyle') <> 'iso_8601' or current_setting('bytea_output') <> 'hex'
+     or current_setting('extra_float_digits') <> '1' then
+    perform set_config('DateStyle', 'ISO, YMD', true),
+            set_config('TimeZone', 'UTC', true),
+            set_config('IntervalStyle', 'iso_8601', true),
+            set_config('bytea_output', 'hex', true),
+            set_config('extra_float_digits', '1', true);
+  end if;
 end $$;
 
 -- Takes the gate, then reads switch and holds. The order inside one VOLATILE function is what makes it safe
@@ -48,8 +53,9 @@ begin
   if s.state is distinct from 'run' and s.switch_no is distinct from p_switch_no then
     raise exception 'killed by switch %: %', s.switch_no, s.reason using errcode = 'RDG03';
   end if;
-  for h in
-    select id, scope, reason from hold
+  -- Mostly there is none at all; that question is answered from an empty index.
+  if exists (select from hold where released_at is null) then
+    select id, scope, reason into h from hold
     where released_at is null
       and (scope = 'all'
         or (scope = 'saga' and target = p_saga)
@@ -57,10 +63,11 @@ begin
         or (scope = 'run' and target = p_run::text))
       and not (id = any (p_holds))
     order by at
-    limit 1
-  loop
-    raise exception 'held (%): %', h.scope, h.reason using errcode = 'RDG04', detail = h.id::text;
-  end loop;
+    limit 1;
+    if found then
+      raise exception 'held (%): %', h.scope, h.reason using errcode = 'RDG04', detail = h.id::text;
+    end if;
+  end if;
   return s.switch_no;
 end $$;
 
@@ -179,57 +186,59 @@ end $$;
 -- Writes records at the head of a run's log and moves the run; the last statement before COMMIT.
 -- The fence is in the write: epoch, state, phase and head are repeated in the WHERE, zero rows is an error.
 -- p_checked: relations whose writes were proven when the saga was loaded; a trigger since then voids the proof.
+-- Written for few statements: what PL/pgSQL sets up for each is paid anew in every transaction.
 create function append(
-  p_run uuid, p_epoch bigint, p_xid text, p_seq bigint, p_was_state text, p_was_phase text, p_bytes bytea[],
-  p_state text, p_phase text, p_attempts int, p_wait_ms bigint, p_keep boolean,
+  p_run uuid, p_epoch bigint, p_xid text, p_seq bigint, p_head bytea, p_was_state text, p_was_phase text,
+  p_bytes bytea[], p_state text, p_phase text, p_attempts int, p_wait_ms bigint, p_keep boolean,
   p_failed_phase text, p_error_code text, p_error text, p_plan bytea, p_checked oid[])
 returns bytea language plpgsql volatile security definer set search_path from current as $$
 declare
   b bytea;
   j jsonb;
-  t jsonb;
+  v_oid oid;
+  v_changed boolean;
   n bigint := p_seq;
-  v_head bytea;
+  v_head bytea := p_head;
   v_basis_seq bigint;
   v_basis bytea;
-  v_xid xid8 := pg_current_xact_id();
-  v_epoch bigint;
 begin
-  if v_xid::text <> p_xid then
+  if pg_current_xact_id()::text <> p_xid then
     raise exception 'the transaction is not the one that was entered (% is not %): something inside the phase ended it',
-      v_xid, p_xid using errcode = 'RDR05';
+      pg_current_xact_id(), p_xid using errcode = 'RDR05';
   end if;
-  -- Counted, not looked for: a relation that was dropped and made anew has another oid and is no longer proven.
-  if p_checked is not null and cardinality(p_checked) > (
-    select count(*) from pg_class c
-    where c.oid = any (p_checked) and not (c.relhastriggers or c.relhasrules or c.relhassubclass))
-  then
-    raise exception 'a declared relation was made anew or got a trigger, rule or child table' using errcode = 'RDR08';
+  -- Each is looked up, so that one that was dropped and made anew (with another oid) is no longer proven.
+  if p_checked is not null then
+    foreach v_oid in array p_checked loop
+      v_changed := null;
+      select c.relhastriggers or c.relhasrules or c.relhassubclass into v_changed from pg_class c where c.oid = v_oid;
+      if v_changed is distinct from false then
+        raise exception 'a declared relation was made anew or got a trigger, rule or child table' using errcode = 'RDR08';
+      end if;
+    end loop;
   end if;
-  select r.head, r.basis_seq, r.basis, r.epoch into v_head, v_basis_seq, v_basis, v_epoch from run r where r.id = p_run;
   foreach b in array p_bytes loop
     n := n + 1;
     j := convert_from(b, 'UTF8')::jsonb;
-    if (j ->> 'seq')::bigint is distinct from n or (j ->> 'run')::uuid is distinct from p_run
-       or j ->> 'prev' is distinct from encode(v_head, 'hex') or (j ->> 'epoch')::bigint is distinct from p_epoch then
+    if j ->> 'prev' is distinct from encode(v_head, 'hex') or (j ->> 'seq')::bigint is distinct from n
+       or (j ->> 'run')::uuid is distinct from p_run or (j ->> 'epoch')::bigint is distinct from p_epoch then
       raise exception 'record % does not fit the chain of run %', n, p_run using errcode = 'RDR07';
     end if;
     v_head := sha256('\x00'::bytea || b);
-    t := j #> '{body,transition}';
     insert into record (run, seq, hash, kind, phase, epoch, switch_no, xid, from_state, event, to_state, bytes)
-    values (p_run, n, v_head, j ->> 'kind', j #>> '{body,phase}', p_epoch, (j ->> 'switch_no')::bigint, v_xid,
-            t ->> 'from', t ->> 'event', t ->> 'to', b);
-    if j ->> 'kind' in ('run.opened', 'phase.committed', 'phase.failed', 'phase.intended',
-                        'compensation.committed', 'compensation.failed', 'resolved', 'run.cancelled', 'run.resumed') then
+    values (p_run, n, v_head, j ->> 'kind', j #>> '{body,phase}', p_epoch, (j ->> 'switch_no')::bigint,
+            pg_current_xact_id(), j #>> '{body,transition,from}', j #>> '{body,transition,event}',
+            j #>> '{body,transition,to}', b);
+    if j ->> 'kind' = any ('{run.opened, phase.committed, phase.failed, phase.intended, compensation.committed,
+                             compensation.failed, resolved, run.cancelled, run.resumed}'::text[]) then
       v_basis_seq := n;
       v_basis := v_head;
     end if;
-    if j #>> '{body,decision_id}' is not null then
+    if j -> 'body' ? 'decision_id' then
       insert into decision_used (id, run, seq) values ((j #>> '{body,decision_id}')::uuid, p_run, n);
     end if;
   end loop;
   update run r
-     set seq = n, head = v_head, basis_seq = v_basis_seq, basis = v_basis,
+     set seq = n, head = v_head, basis_seq = coalesce(v_basis_seq, r.basis_seq), basis = coalesce(v_basis, r.basis),
          state = p_state, phase = p_phase, attempts = coalesce(p_attempts, r.attempts),
          claims = case when p_keep then r.claims else 0 end,
          next_at = case when p_wait_ms is null then r.next_at
@@ -242,9 +251,10 @@ begin
          error = coalesce(p_error, r.error),
          plan = coalesce(p_plan, r.plan)
    where r.id = p_run and r.epoch = p_epoch and r.state = p_was_state
-     and r.phase is not distinct from p_was_phase and r.seq = p_seq;
+     and r.phase is not distinct from p_was_phase and r.seq = p_seq and r.head = p_head;
   if not found then
-    raise exception 'fenced: the run has moved on (epoch % now): %', v_epoch, p_run using errcode = 'RDR02';
+    raise exception 'fenced: the run has moved on (epoch % now): %', (select r.epoch from run r where r.id = p_run), p_run
+      using errcode = 'RDR02';
   end if;
   return v_head;
 end $$;

@@ -42,9 +42,8 @@ fn main() {
     runtime.block_on(async {
         migrate(database.url()).await;
         query_text(database.url(), SCHEMA);
-        if std::env::var_os("REDRESS_BENCH_SAGA_ONLY").is_some() {
-            println!("{:.0}", saga(database.url(), 16, Duration::from_secs(seconds)).await);
-            println!("{}", query_text(database.url(), "select funcname, calls, round(self_time::numeric / calls * 1000, 1) as self_us from pg_stat_user_functions order by self_time desc"));
+        if std::env::var_os("REDRESS_BENCH_CPU").is_some() {
+            cpu(&cluster, database.url(), seconds).await;
             return;
         }
         println!("five-phase SQL saga against the plain loop, {ROUNDS} rounds of {seconds} s each, median ratio");
@@ -62,6 +61,62 @@ fn main() {
         }
         commits_per_saga(database.url()).await;
     });
+}
+
+/// Server and client CPU per transaction at 16 in flight: not moved by what else the machine does.
+async fn cpu(cluster: &TestCluster, url: &str, seconds: u64) {
+    let time = Duration::from_secs(seconds);
+    for name in ["saga", "plain"] {
+        let (server, client) = (
+            children_ticks(cluster.postmaster()),
+            ticks(std::process::id()),
+        );
+        let rate = if name == "saga" {
+            saga(url, 16, time).await
+        } else {
+            plain(url, 16, time).await
+        };
+        // Sessions of the pools have ended or not; what they used is counted in their parent when they have.
+        let count = rate * seconds as f64;
+        let us = |ticks: u64| ticks as f64 * 10_000.0 / count;
+        println!(
+            "{name}: {rate:.0} tx/s, server {:.0} us/tx, client {:.0} us/tx",
+            us(children_ticks(cluster.postmaster()) - server),
+            us(ticks(std::process::id()) - client)
+        );
+    }
+    let calls = "select funcname, calls, round((self_time * 1000 / calls)::numeric, 1) from pg_stat_user_functions order by self_time desc";
+    println!("{}", query_text(url, calls));
+}
+
+fn stat(pid: u32) -> Vec<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = text.rsplit(')').next().unwrap_or_default();
+    fields
+        .split_whitespace()
+        .map(|f| f.parse().unwrap_or(0))
+        .collect()
+}
+
+/// User and system time of a process, in clock ticks (10 ms).
+fn ticks(pid: u32) -> u64 {
+    stat(pid).get(11..13).map_or(0, |t| t.iter().sum())
+}
+
+/// The same for the children of a process, the ones that have ended included.
+fn children_ticks(parent: i32) -> u64 {
+    let ended: u64 = stat(u32::try_from(parent).unwrap_or(0))
+        .get(13..15)
+        .map_or(0, |t| t.iter().sum());
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return 0;
+    };
+    let pids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let living: u64 = pids
+        .filter(|pid| stat(*pid).get(1) == Some(&(parent as u64)))
+        .map(ticks)
+        .sum();
+    ended + living
 }
 
 fn definition() -> redress::definition::Definition {

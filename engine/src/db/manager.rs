@@ -25,6 +25,10 @@ const RECYCLE_TIMEOUT: Duration = Duration::from_secs(5);
 const WARNINGS_MAX: usize = 16;
 /// Sessions beside the pool: for heartbeats and for short work of somebody who holds a session already.
 const SIDE_SESSIONS_MAX: usize = 4;
+/// What every transaction is set to (`set_limits`); a session that has it already needs not be told. Only a saving:
+/// the transaction sets what it does not find.
+const SETTINGS: &str = "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=iso_8601 \
+                        -c bytea_output=hex -c extra_float_digits=1";
 /// Undoes what an adapter may have left; keeps prepared statements.
 const RESET: &str = "rollback; reset session authorization; reset all; unlisten *; close all; \
                      discard sequences; discard temp; select pg_advisory_unlock_all()";
@@ -162,6 +166,9 @@ pub fn pool(url: &str, size: usize) -> Result<Pool, DbError> {
     }
     if config.get_application_name().is_none() {
         config.application_name("redress");
+    }
+    if config.get_options().is_none() {
+        config.options(SETTINGS);
     }
     let manager = Manager {
         config,
