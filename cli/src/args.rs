@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use redress::SchemaName;
 
-use crate::commands::{audit, db, demo, explain, hold, key, look, plan, run, saga, start, work};
+use crate::commands::{
+    audit, db, demo, explain, hold, key, log, look, plan, run, saga, start, work,
+};
 
 /// A saga engine for PostgreSQL whose undo can be trusted.
 #[derive(Debug, Parser)]
@@ -117,7 +119,7 @@ pub enum Command {
     /// Show a run: phases, holds, plan, what to do next
     Show(look::ShowArgs),
     /// The records of a run, or of all
-    Log(look::LogArgs),
+    Log(log::LogArgs),
     /// Stop a running run; it fails and goes the definition's way
     Cancel(run::CancelArgs),
     /// Make or show the plan that compensates a run

@@ -3,7 +3,8 @@
 use redress_ledger::verify::Verdict;
 use serde_json::json;
 
-use crate::commands::look::{self, LogArgs, to_value};
+use crate::commands::log::{self, LogArgs};
+use crate::commands::look::to_value;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
@@ -33,7 +34,7 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
                 all: true,
                 follow: *follow,
             };
-            look::log(place, &args).await
+            log::log(place, &args).await
         }
         Command::Verify => verify(place).await,
     }

@@ -1,15 +1,9 @@
-//! `status`, `runs`, `show`, `log`: looking, from one moment each.
+//! `status`, `runs`, `show`: looking, from one moment each.
 
-use std::collections::BTreeMap;
-use std::io::{self, IsTerminal};
-use std::time::Duration;
-
-use redress::Engine;
-use redress::view::{Attention, LogLine, RunFilter, RunView};
+use redress::view::{Attention, RunFilter, RunView};
 use redress_ledger::quorum::Quorum;
 use redress_ledger::state::State;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::commands::find_run;
 use crate::exit::Exit;
@@ -40,20 +34,6 @@ pub struct RunsArgs {
 pub struct ShowArgs {
     /// The run: its id, or the beginning of it
     pub run: String,
-}
-
-/// Which records.
-#[derive(Debug, clap::Args)]
-pub struct LogArgs {
-    /// The run: its id, or the beginning of it
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
-    pub run: Option<String>,
-    /// The records of all runs, run by run
-    #[arg(long)]
-    pub all: bool,
-    /// Wait for more
-    #[arg(long, short)]
-    pub follow: bool,
 }
 
 /// What needs a person.
@@ -345,96 +325,6 @@ pub fn quorum_text(quorum: &Quorum) -> String {
     }
 }
 
-/// Prints records.
-///
-/// # Errors
-/// [`Fail::Engine`].
-pub async fn log(place: &Place, args: &LogArgs) -> Result<Exit, Fail> {
-    let engine = place.engine().await?;
-    let run = match &args.run {
-        Some(run) => Some(find_run(&engine, run).await?),
-        None => None,
-    };
-    if place.say.is_json() && !place.say.is_jsonl() && !args.follow {
-        let mut lines = Vec::new();
-        read_log(&engine, run, &mut BTreeMap::new(), &mut |line| {
-            lines.push(to_value(line)?);
-            Ok(())
-        })
-        .await?;
-        place
-            .say
-            .value(&json!({"schema": 1, "records": lines, "errors": []}))?;
-        return Ok(Exit::Done);
-    }
-    let mut seen = BTreeMap::new();
-    let mut header = !place.say.is_json() && io::stdout().is_terminal();
-    loop {
-        read_log(&engine, run, &mut seen, &mut |line| {
-            if std::mem::take(&mut header) {
-                place.say.line(LOG_HEADER)?;
-            }
-            print_line(place, line, run.is_none())
-        })
-        .await?;
-        if !args.follow {
-            return Ok(Exit::Done);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(FOLLOW) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
-        }
-    }
-}
-
-fn print_line(place: &Place, line: &LogLine, all: bool) -> Result<(), Fail> {
-    if place.say.is_json() {
-        return place.say.data(to_value(line)?);
-    }
-    let run = if all {
-        format!("{}  ", line.run)
-    } else {
-        String::new()
-    };
-    let text = format!(
-        "{run}{:>4}  {}  {:<18}  {}",
-        line.seq,
-        local(&line.at),
-        line.kind,
-        plain(&line.summary)
-    );
-    place.say.line(text.trim_end())
-}
-
-type Sink<'s> = &'s mut (dyn FnMut(&LogLine) -> Result<(), Fail> + Send);
-
-/// Hands every record that was not seen yet to `sink`, run by run.
-async fn read_log(
-    engine: &Engine,
-    run: Option<Uuid>,
-    seen: &mut BTreeMap<Uuid, i64>,
-    sink: Sink<'_>,
-) -> Result<(), Fail> {
-    let runs = match run {
-        Some(run) => vec![run],
-        None => {
-            let heads = engine.heads().await?;
-            let grew = heads
-                .into_iter()
-                .filter(|(run, head)| seen.get(run).is_none_or(|seq| seq < head));
-            grew.map(|(run, _)| run).collect()
-        }
-    };
-    for run in runs {
-        let after = seen.get(&run).copied().unwrap_or(0);
-        for line in engine.log(run, after).await? {
-            seen.insert(run, line.seq);
-            sink(&line)?;
-        }
-    }
-    Ok(())
-}
-
 /// A time of the ledger in this machine's zone.
 pub fn local(utc: &str) -> String {
     utc.parse::<jiff::Timestamp>().map_or_else(
@@ -455,6 +345,4 @@ pub fn to_value(data: &impl serde::Serialize) -> Result<Value, Fail> {
     serde_json::to_value(data).map_err(|error| Fail::own("RD0921", error.to_string()))
 }
 
-const FOLLOW: Duration = Duration::from_millis(300);
 const SUBJECT_CHARS: usize = 40;
-const LOG_HEADER: &str = " seq  at                       kind                what";

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod explain;
 pub mod hold;
 pub mod key;
+pub mod log;
 pub mod look;
 pub mod plan;
 pub mod run;
@@ -40,7 +41,7 @@ pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
         Command::Status => look::status(place).await,
         Command::Runs(args) => look::runs(place, &args).await,
         Command::Show(args) => look::show(place, &args).await,
-        Command::Log(args) => look::log(place, &args).await,
+        Command::Log(args) => log::log(place, &args).await,
         Command::Cancel(args) => run::cancel(place, &args).await,
         Command::Plan(args) => plan::plan(place, &args).await,
         Command::Approve(args) => plan::approve(place, &args).await,
