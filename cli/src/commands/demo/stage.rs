@@ -226,7 +226,15 @@ impl Stage {
         }
         self.write("commands.txt", &text)?;
         let env = format!(
-            "export REDRESS_STATE_DIR={}\nexport REDRESS_KEY_PASSPHRASE_FILE={}\nunset DATABASE_URL REDRESS_DATABASE_URL REDRESS_TRUST\n",
+            "PATH={}:$PATH\nexport REDRESS_STATE_DIR={}\nexport REDRESS_KEY_PASSPHRASE_FILE={}\nunset DATABASE_URL REDRESS_DATABASE_URL REDRESS_TRUST\n",
+            quoted(
+                &self
+                    .program
+                    .parent()
+                    .unwrap_or(Path::new("/"))
+                    .display()
+                    .to_string()
+            ),
             quoted(&self.state().display().to_string()),
             quoted(&self.folder.join("passphrase").display().to_string())
         );
