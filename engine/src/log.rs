@@ -430,7 +430,8 @@ impl Story {
                     .and_then(Value::as_str)
                     .and_then(|p| p.parse().ok());
             }
-            Kind::PlanFinished => self.running_plan = None,
+            // A plan that is stuck does not go on: a new one is made for what still stands.
+            Kind::PlanFinished | Kind::CompensationFailed => self.running_plan = None,
             Kind::RunResumed => self.failed = None,
             _ => {}
         }

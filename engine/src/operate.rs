@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use redress_ledger::decision::{Basis, Decision, Expected, Purpose};
+use redress_ledger::envelope::EnvelopeSignature;
 use redress_ledger::key::SigningKey;
 use redress_ledger::quorum::{Signer, quorum_missing};
 use redress_ledger::state::{Event, State};
@@ -216,6 +217,11 @@ impl Engine {
         inner.check_appliable(&live, stored)?;
         let now = inner.now(&session).await?;
         let judged = inner.judge_approval(&live, stored, &envelope, &now);
+        let judged = judged.and_then(|counting| {
+            counting.into_iter().next().ok_or_else(|| {
+                Error::ApprovalsMissing("the requester of a plan cannot approve it".to_owned())
+            })
+        });
         let approval = match judged {
             Ok(approval) => approval,
             Err(error) => {
@@ -284,6 +290,12 @@ impl Engine {
     pub async fn apply(&self, stored: &StoredPlan) -> Result<Outcome, Error> {
         let inner = &self.inner;
         let mut session = inner.session().await?;
+        // What is stored under the digest is carried out, whatever the caller holds in hands.
+        let plan = inner.plan_by_digest(&session, stored.digest).await?;
+        let stored = &StoredPlan {
+            digest: stored.digest,
+            plan,
+        };
         let mut live = inner.live(&session, stored.plan.run).await?;
         let started = live.story.running_plan == Some(stored.digest);
         if !started {
@@ -301,6 +313,7 @@ impl Engine {
                 .await?;
             return Err(error);
         }
+        let approvals = inner.naming_the_switch(&session, stored, approvals).await?;
         let mandate = inner.mandate(&session, &live, approvals).await?;
         let unwind = Unwind {
             plan: &stored.plan,
@@ -332,15 +345,19 @@ impl Engine {
     pub async fn cancel(&self, run: Uuid, reason: &str) -> Result<RunRow, Error> {
         let inner = &self.inner;
         let session = inner.session().await?;
-        let live = inner.live(&session, run).await?;
-        if live.story.state != State::Running {
-            return Err(wrong_state(&live, "only a running run is cancelled"));
-        }
-        // The epoch is raised with it: a worker inside a phase has ended by now, one before it is fenced.
+        // The epoch is raised with it: a worker inside a phase has ended by now, one before it is fenced. The run is read
+        // under its lock, so that what was committed meanwhile does not refuse the cancellation.
         let entered = inner.enter_run(&session, run, None, true).await?;
-        let result = inner
-            .cancel_entered(&session, &live, &entered, reason)
-            .await;
+        let result = async {
+            let live = inner.live(&session, run).await?;
+            if live.story.state != State::Running {
+                return Err(wrong_state(&live, "only a running run is cancelled"));
+            }
+            inner
+                .cancel_entered(&session, &live, &entered, reason)
+                .await
+        }
+        .await;
         if result.is_err() {
             inner.rollback(&session).await;
         }
@@ -555,31 +572,31 @@ impl Inner {
         expected
     }
 
+    /// One approval for each who signed the envelope and did not ask for the plan.
     fn judge_approval(
         &self,
         live: &Live,
         stored: &StoredPlan,
         envelope: &Envelope,
         now: &str,
-    ) -> Result<Approval, Error> {
+    ) -> Result<Vec<Approval>, Error> {
         let trust = self.trust.as_ref().ok_or(Error::NoTrust)?;
         let verified = envelope.verify(trust)?;
         verified
             .decision
             .check(&self.expected_of(live, stored, now))?;
         let requester = &stored.plan.cause.requester;
-        let signer = verified
+        let counting = verified
             .signers
             .into_iter()
-            .find(|signer| &signer.principal != requester)
-            .ok_or_else(|| {
-                Error::ApprovalsMissing("the requester of a plan cannot approve it".to_owned())
-            })?;
-        Ok(Approval {
-            signer,
-            decision: verified.decision,
-            envelope: envelope.clone(),
-        })
+            .filter(|signer| &signer.principal != requester);
+        Ok(counting
+            .map(|signer| Approval {
+                signer,
+                decision: verified.decision.clone(),
+                envelope: envelope.clone(),
+            })
+            .collect())
     }
 
     /// Approvals in the log that still verify, against the local roots, for this very plan.
@@ -605,13 +622,33 @@ impl Inner {
             };
             let envelope = Envelope::from_value(envelope)?;
             match self.judge_approval(live, stored, &envelope, now) {
-                Ok(approval) => approvals.push(approval),
+                Ok(counting) => approvals.extend(counting),
                 Err(Error::NoTrust) => return Err(Error::NoTrust),
                 // It counted once; an expired or revoked signer counts no more.
                 Err(error) => tracing::info!(%error, plan = digest, "approval does not count"),
             }
         }
         Ok(approvals)
+    }
+
+    /// Only the approvals that name the switch in force, when they are enough; one that was signed before a kill does
+    /// not stand in the way of those that were signed after it.
+    async fn naming_the_switch(
+        &self,
+        session: &Session,
+        stored: &StoredPlan,
+        approvals: Vec<Approval>,
+    ) -> Result<Vec<Approval>, Error> {
+        let current = self.read_switch(session).await?.map(|s| s.switch_no);
+        let (naming, others): (Vec<_>, Vec<_>) = approvals
+            .into_iter()
+            .partition(|a| a.decision.switch_no == current);
+        let signers: Vec<Signer> = naming.iter().map(|a| a.signer.clone()).collect();
+        let requester = &stored.plan.cause.requester;
+        if quorum_missing(&stored.plan.quorum, &signers, requester).is_ok() {
+            return Ok(naming);
+        }
+        Ok(naming.into_iter().chain(others).collect())
     }
 
     async fn mandate(
@@ -662,8 +699,13 @@ impl Inner {
             plan: plan.clone(),
         };
         let at = started.map_or("", |e| e.record.at.as_str());
-        // Judged as of the start: a plan that was begun in time is finished.
-        let approvals = self.valid_approvals(live, &stored, at)?;
+        // Judged as of the start: a plan that was begun in time is finished, by the decisions that it was begun with.
+        let mut approvals = self.valid_approvals(live, &stored, at)?;
+        let begun = started.and_then(|e| e.record.body.get("decisions")?.as_array());
+        approvals.retain(|a| {
+            let id = a.decision.id.to_string();
+            begun.is_some_and(|ids| ids.iter().any(|known| known.as_str() == Some(id.as_str())))
+        });
         let signers: Vec<Signer> = approvals.iter().map(|a| a.signer.clone()).collect();
         if let Err(missing) = quorum_missing(&plan.quorum, &signers, &plan.cause.requester) {
             return Err(Error::ApprovalsMissing(missing.to_string()));
@@ -788,17 +830,23 @@ fn mandate_of(approvals: &[Approval], switch_no: Option<i64>, holds: Vec<Uuid>) 
     // The decision that statements see: the strongest role among those who signed.
     let strongest = approvals.iter().max_by_key(|a| a.signer.role);
     let decision = strongest.map_or(Value::Null, |a| {
+        let own = |s: &&EnvelopeSignature| s.keyid == a.signer.key_id;
+        let signature = a.envelope.signatures.iter().find(own);
         json!({
             "id": a.decision.id.to_string(),
             "principal": a.signer.principal,
             "payload": a.envelope.payload,
-            "signature": a.envelope.signatures.first().map(|s| s.sig.clone()),
+            "signature": signature.map(|s| s.sig.clone()),
         })
     });
-    let decisions = approvals
-        .iter()
-        .map(|a| a.decision.id.to_string())
-        .collect();
+    let mut decisions: Vec<String> = Vec::new();
+    for approval in approvals {
+        let id = approval.decision.id.to_string();
+        // An envelope that several have signed is one decision.
+        if !decisions.contains(&id) {
+            decisions.push(id);
+        }
+    }
     Mandate::Approved {
         switch_no,
         holds,

@@ -74,7 +74,8 @@ impl FromStr for SchemaName {
         let mut bytes = text.bytes();
         let first = bytes.next().is_some_and(|b| b.is_ascii_lowercase());
         let rest = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        if first && rest && text.len() <= NAME_BYTES_MAX {
+        // PostgreSQL keeps `pg_` for itself.
+        if first && rest && text.len() <= NAME_BYTES_MAX && !text.starts_with("pg_") {
             Ok(Self(text.to_owned()))
         } else {
             Err(SchemaNameError(text.to_owned()))
