@@ -368,3 +368,19 @@ mockall::mock! {
         async fn deliver(&self, alert: &Value) -> Result<(), String>;
     }
 }
+
+/// Ledger and tables agree, and every record and decision verifies.
+#[track_caller]
+pub fn sound(engine: &Engine) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let report = engine.audit_verify().await.expect("audited");
+        let verdict = report.verdict;
+        assert!(
+            matches!(verdict, redress::ledger::verify::Verdict::Verified),
+            "{caller}: {verdict:?}"
+        );
+        let check = engine.check().await.expect("checked");
+        assert!(check.ok, "{caller}: {:?}", check.findings);
+    }
+}

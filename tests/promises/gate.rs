@@ -618,12 +618,16 @@ async fn a_hold_stops_what_it_names_and_nothing_else() {
 async fn a_hold_on_a_run_waits_for_the_phase_inside() {
     let lab = lab().await;
     let engine = lab.engine().await;
-    let mut slow = mark("p1", json!({}));
-    slow["with"]["apply"][0]["sql"] =
-        json!("insert into shop.mark (run, phase) select $1, 'p1' from pg_sleep(0.4)");
+    let slow = |i: usize| {
+        let mut phase = mark(&format!("p{i}"), json!({}));
+        phase["with"]["apply"][0]["sql"] = json!(format!(
+            "insert into shop.mark (run, phase) select $1, 'p{i}' from pg_sleep(0.2)"
+        ));
+        phase
+    };
     let id = open(
         &engine,
-        &saga("line", vec![slow, mark("p2", json!({}))], json!({})),
+        &saga("line", (1..=20).map(slow).collect(), json!({})),
     )
     .await;
     let driven = {
@@ -642,7 +646,6 @@ async fn a_hold_on_a_run_waits_for_the_phase_inside() {
     let outcome = within(LIMIT, "it is held", driven).await.unwrap().unwrap();
     assert!(matches!(outcome, Outcome::Held(_)), "{outcome:?}");
     assert_eq!(stands(&lab), after);
-    assert_eq!(lab.sql("select phase from shop.mark"), "p1");
 }
 
 /// F66: an automatic compensation waits for the release; an approved one that names the kill goes on; a freeze stops both.
@@ -705,19 +708,8 @@ async fn a_kill_stops_automatic_compensation_and_lets_an_approved_one_pass() {
         .approve(&plan, &lab.sovereign, "yes")
         .await
         .expect("approved");
-    let applied = engine.apply(&plan).await;
-    println!("an older approval beside the one that names the kill: {applied:?}");
-    if applied.is_err() {
-        let plan = engine
-            .plan(row.id, Default::default(), "undo again")
-            .await
-            .expect("planned");
-        engine
-            .approve(&plan, &lab.sovereign, "yes")
-            .await
-            .expect("approved");
-        engine.apply(&plan).await.expect("applied");
-    }
+    // The approval that names the kill is enough; the older one beside it does no harm.
+    engine.apply(&plan).await.expect("applied");
     assert_eq!(rows(&lab, &row), "p1 withdrawn, p2 withdrawn");
     engine
         .release_kill(&lab.sovereign, "over")

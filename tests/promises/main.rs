@@ -1,11 +1,15 @@
 //! The promises of Redress, one test each, against a real PostgreSQL.
 
 mod common;
+mod compensation;
 mod crash;
+mod decision;
 mod gate;
 mod house;
 mod phase;
+mod schema;
 mod spine;
 mod start;
+mod state;
 mod torture;
 mod wire;

@@ -85,7 +85,10 @@ async fn sixty_four_starts_of_one_key_at_once_open_one_run() {
 async fn a_start_that_loses_its_subject_to_its_own_key_is_answered_with_that_run() {
     let lab = Lab::new().await;
     let engine = lab.engine().await;
-    engine.register(&Lab::read(SHOP_SAGA)).await.expect("registered");
+    engine
+        .register(&Lab::read(SHOP_SAGA))
+        .await
+        .expect("registered");
     for round in 0..20 {
         let order = format!("A{round}");
         let starts = (0..8).map(|_| {
@@ -95,8 +98,11 @@ async fn a_start_that_loses_its_subject_to_its_own_key_is_answered_with_that_run
                 engine.start("order", input).key(order).open().await
             })
         });
-        let ids: BTreeSet<Uuid> =
-            join_all(starts).await.into_iter().map(|s| s.unwrap().expect("answered").run).collect();
+        let ids: BTreeSet<Uuid> = join_all(starts)
+            .await
+            .into_iter()
+            .map(|s| s.unwrap().expect("answered").run)
+            .collect();
         assert_eq!(ids.len(), 1);
     }
 }
