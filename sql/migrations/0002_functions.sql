@@ -53,6 +53,8 @@ begin
   if s.state is distinct from 'run' and s.switch_no is distinct from p_switch_no then
     raise exception 'killed by switch %: %', s.switch_no, s.reason using errcode = 'RDG03';
   end if;
+  -- The run's row before its holds: a hold on a run takes this lock, so whoever waits for it here sees that hold.
+  perform from run where id = p_run for no key update;
   -- Mostly there is none at all; that question is answered from an empty index.
   if exists (select from hold where released_at is null) then
     select id, scope, reason into h from hold
@@ -83,7 +85,7 @@ begin
   perform set_limits(p_statement_ms, p_lock_ms, p_idle_ms);
   switch_no := pass_gate(p_saga, p_subject, p_run, null, '{}');
   select t.epoch, t.state, t.phase, t.saga, t.subject, t.seq, t.head into r
-    from run t where t.id = p_run for no key update;
+    from run t where t.id = p_run; -- locked by pass_gate
   if not found then
     raise exception 'unknown run %', p_run using errcode = 'RDR01';
   end if;
