@@ -167,10 +167,13 @@ async fn of_two_workers_that_claim_one_run_one_gets_it() {
     let claims = (0..8).map(|_| {
         let (url, worker) = (url.clone(), Uuid::now_v7());
         tokio::task::spawn_blocking(move || {
-            let text = format!(
-                "select redress.beat('{worker}', 'w', 10000); select id from redress.claim('{worker}', 4, array['\\x{digest}'::bytea], '{{}}')"
+            // A worker announces itself before it claims, in a transaction of its own.
+            let beat = format!("select redress.beat('{worker}', 'w', 10000)");
+            redress_tests::query_text(&url, &beat);
+            let claim = format!(
+                "select id from redress.claim('{worker}', 4, array['\\x{digest}'::bytea], '{{}}')"
             );
-            redress_tests::query_text(&url, &text)
+            redress_tests::query_text(&url, &claim)
         })
     });
     let mut all: Vec<String> = Vec::new();
