@@ -79,7 +79,6 @@ async fn kill_returns_under_a_flood_of_phases_and_nothing_commits_after_it() {
     println!("kill under 32 runs of 50 ms phases: {took:?}");
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert_eq!(killed.switch_no, 2);
-    assert_eq!(lab.sql("select count(*) from redress.gate_holders()"), "0");
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(stands(&lab), after);
