@@ -257,16 +257,11 @@ impl Inner {
             .prepare_cached("select set_config('lock_timeout', $1, true)")
             .await?;
         let lock_text = lock_ms.to_string();
+        let idle_ms = self.record_idle_ms();
         let statement_ms = RECORD_STATEMENT_MS.max(lock_ms + 1_000);
         let limit_params: [&(dyn ToSql + Sync); 1] = [&lock_text];
-        let params: [&(dyn ToSql + Sync); 6] = [
-            &run,
-            &epoch,
-            &raise,
-            &statement_ms,
-            &lock_ms,
-            &RECORD_IDLE_MS,
-        ];
+        let params: [&(dyn ToSql + Sync); 6] =
+            [&run, &epoch, &raise, &statement_ms, &lock_ms, &idle_ms];
         // The function's own settings hold from its end on; its row lock must be bounded as well.
         let (begin, limit, row) = futures_util::join!(
             session.batch_execute("begin"),
@@ -282,6 +277,12 @@ impl Inner {
             self.rollback(session).await;
         }
         entered
+    }
+
+    /// As in a phase, the silence inside stays below the lease, or nobody could take over a stopped worker's run.
+    fn record_idle_ms(&self) -> i32 {
+        let half = i32::try_from(self.lease.as_millis() / 2).unwrap_or(i32::MAX);
+        RECORD_IDLE_MS.min(half.max(1))
     }
 
     /// Rolls back; a broken connection has done so by itself.
