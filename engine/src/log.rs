@@ -301,27 +301,26 @@ impl Story {
             ));
         }
         if let Some(moved) = record.body.get("transition") {
-            let text = |key: &str| {
-                moved
-                    .get(key)
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-                    .to_owned()
-            };
+            let text = |key: &str| moved.get(key).and_then(Value::as_str).unwrap_or_default();
             let (from, event, to) = (text("from"), text("event"), text("to"));
-            let legal = state::triples()
-                .iter()
-                .any(|t| (t.0, t.1, t.2) == (from.as_str(), event.as_str(), to.as_str()));
-            if !legal || from != self.state.as_str() {
-                return Err(disagree(
-                    "transition",
-                    format!("{from}-{event}-{to}"),
-                    self.state.as_str().to_owned(),
-                ));
-            }
-            self.state = to
+            let next = to
                 .parse()
-                .map_err(|_| disagree("state", to.clone(), String::new()))?;
+                .ok()
+                .and_then(|state| Event::from_parts(event, state));
+            let next = next.and_then(|event| state::transition(self.state, &event).ok());
+            match next {
+                Some(next) if from == self.state.as_str() && next.as_str() == to => {
+                    self.state = next
+                }
+                _ => {
+                    let moved = format!("{from}-{event}-{to}");
+                    return Err(disagree(
+                        "transition",
+                        moved,
+                        self.state.as_str().to_owned(),
+                    ));
+                }
+            }
         }
         self.head = hash;
         if record.kind.moves_basis() {
