@@ -106,7 +106,7 @@ async fn an_adapter_cannot_end_its_transaction_in_any_words() {
             let text = TEXTS[at.fetch_add(1, Ordering::SeqCst) as usize / 2 % TEXTS.len()];
             match tx.execute(text, &[]).await {
                 // Every second time it is hidden.
-                Err(_) if at.load(Ordering::SeqCst) % 2 == 0 => Ok(Applied::default()),
+                Err(_) if at.load(Ordering::SeqCst).is_multiple_of(2) => Ok(Applied::default()),
                 Err(error) => Err(error.into()),
                 Ok(_) => Ok(Applied::default()),
             }
