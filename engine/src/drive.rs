@@ -268,7 +268,7 @@ impl Inner {
             self.hold_poison(session, live).await?;
             return Ok(Left::Held);
         }
-        self.written_pre(live.row.id).await?;
+        self.written_pre(live.definition(), live.row.id).await?;
         loop {
             if *stopping.borrow() {
                 return Ok(Left::Stopped);

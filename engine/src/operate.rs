@@ -298,8 +298,11 @@ impl Engine {
         };
         let mut live = inner.live(&session, stored.plan.run).await?;
         let started = live.story.running_plan == Some(stored.digest);
-        if !started {
-            inner.check_appliable(&live, stored)?;
+        if !started && let Err(error) = inner.check_appliable(&live, stored) {
+            inner
+                .note_refusal(&session, &live, stored.digest, &error)
+                .await?;
+            return Err(error);
         }
         let now = inner.now(&session).await?;
         let approvals = inner.valid_approvals(&live, stored, &now)?;
@@ -754,6 +757,9 @@ impl Inner {
             let body =
                 json!({"plan": plan.to_string(), "code": cutoff.code, "message": cutoff.message});
             pages.push(Kind::PlanRefused, None, body)?;
+            if entered.state.is_terminal() {
+                seal(&mut pages, None, entered.state.as_str())?;
+            }
             self.settle(
                 session,
                 &entered,

@@ -48,7 +48,8 @@ impl Limits {
         let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         Self {
             statement_ms: int(phase_ms),
-            lock_ms: int(phase_ms.min(LOCK_MS_MAX)),
+            // Half of it at most, so that a wait for a lock is told from a statement that is slow.
+            lock_ms: int((phase_ms / 2).min(LOCK_MS_MAX)),
             idle_ms: int(phase_ms.min(lease_ms / 2)),
         }
     }

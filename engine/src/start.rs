@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::adapter::{Call, Coverage};
 use crate::crash;
 use crate::db::{DbError, Session};
-use crate::definition::Phase;
+use crate::definition::{Definition, Phase};
 use crate::engine::{Engine, Inner, Loaded, Loan};
 use crate::error::Error;
 use crate::log::{Pages, Story};
@@ -354,7 +354,9 @@ impl Inner {
         match end {
             Commit::Done(()) => {
                 crash::point("start.after_commit");
-                let pre = self.written_pre(opening.run).await;
+                let pre = self
+                    .written_pre(&opening.loaded.definition, opening.run)
+                    .await;
                 pre.map(|()| Started {
                     run: opening.run,
                     opened: true,
@@ -470,7 +472,8 @@ impl Inner {
                 }
             }
         };
-        self.written_pre(opening.run).await?;
+        self.written_pre(&opening.loaded.definition, opening.run)
+            .await?;
         self.advance(&mut live, phase, records, output)?;
         Ok(Eager::Committed(Box::new(live)))
     }
@@ -567,18 +570,19 @@ impl Inner {
     }
 
     /// Writes `pre.json` from the record; done again by whoever finds it missing.
-    pub(crate) async fn written_pre(&self, run: Uuid) -> Result<(), Error> {
+    pub(crate) async fn written_pre(
+        &self,
+        definition: &Definition,
+        run: Uuid,
+    ) -> Result<(), Error> {
         let Some(dir) = &self.state_dir else {
             return Ok(());
         };
-        if dir.snapshot_path(run, "pre").exists() {
+        if definition.snapshot.is_empty() || dir.snapshot_path(run, "pre").exists() {
             return Ok(());
         }
         let session = self.side().await?;
         let live = self.live(&session, run).await?;
-        if live.definition().snapshot.is_empty() {
-            return Ok(());
-        }
         let value = json!({"run": run.to_string(), "saga": live.row.saga, "which": "pre", "values": live.story.pre});
         dir.write_snapshot(run, "pre", &value)?;
         Ok(())
