@@ -156,7 +156,7 @@ pub fn spread(cells: &[&str], list: &[String]) -> Vec<Vec<String>> {
     rows
 }
 
-/// A table as text; it fits the terminal, or [`WIDTH`] columns where there is none.
+/// A table as text; it fits the terminal, or `WIDTH` columns where there is none.
 pub fn table(header: &[&str], fixed: &[usize], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
     table

@@ -5,7 +5,7 @@
 --   RDR01 unknown run RDR02 fenced (epoch)   RDR03 state    RDR04 phase    RDR05 transaction  RDR06 log head
 --   RDR07 record does not fit the chain      RDR08 coverage has changed    RDR09 unknown definition
 
--- The first three are called from the others, which are pinned; they use nothing but pg_catalog or run as their caller.
+-- The first four are called from the others, which are pinned; they use nothing but pg_catalog or run as their caller.
 
 create function now_text() returns text language sql volatile as $$
   select pg_catalog.to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
@@ -15,28 +15,22 @@ $$;
 create function set_limits(p_statement_ms int, p_lock_ms int, p_idle_ms int) returns void
 language plpgsql volatile as $$
 begin
+  -- Setting what is set already costs a report to the client at both ends of the transaction.
   perform set_config('statement_timeout', p_statement_ms::text, true),
           set_config('lock_timeout', p_lock_ms::text, true),
-          set_config('idle_in_transaction_session_timeout', p_idle_ms::text, true);
-  -- Setting what is set already costs a report to the client at both ends of the transaction.
-  if current_setting('TimeZone') <> 'UTC' or current_setting('DateStyle') <> 'ISO, YMD'
-     or current_setting('IntervalStyle') <> 'iso_8601' or current_setting('bytea_output') <> 'hex'
-     or current_setting('extra_float_digits') <> '1' then
-    perform set_config('DateStyle', 'ISO, YMD', true),
-            set_config('TimeZone', 'UTC', true),
-            set_config('IntervalStyle', 'iso_8601', true),
-            set_config('bytea_output', 'hex', true),
-            set_config('extra_float_digits', '1', true);
-  end if;
+          set_config('idle_in_transaction_session_timeout', p_idle_ms::text, true),
+          case when current_setting('TimeZone') <> 'UTC' then set_config('TimeZone', 'UTC', true) end,
+          case when current_setting('DateStyle') <> 'ISO, YMD' then set_config('DateStyle', 'ISO, YMD', true) end,
+          case when current_setting('IntervalStyle') <> 'iso_8601' then set_config('IntervalStyle', 'iso_8601', true) end,
+          case when current_setting('bytea_output') <> 'hex' then set_config('bytea_output', 'hex', true) end,
+          case when current_setting('extra_float_digits') <> '1' then set_config('extra_float_digits', '1', true) end;
 end $$;
 
--- Takes the gate, then reads switch and holds. The order inside one VOLATILE function is what makes it safe
--- at READ COMMITTED: the reads below get a snapshot that is younger than the lock.
-create function pass_gate(p_saga text, p_subject text, p_run uuid, p_switch_no bigint, p_holds uuid[])
-returns bigint language plpgsql volatile as $$
+-- Takes the gate, then reads the switch. The order inside one VOLATILE function is what makes it safe at
+-- READ COMMITTED: the read gets a snapshot that is younger than the lock.
+create function pass_switch(p_switch_no bigint) returns bigint language plpgsql volatile as $$
 declare
   s record;
-  h record;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'a phase runs at read committed, not at %', current_setting('transaction_isolation')
@@ -44,33 +38,37 @@ begin
   end if;
   lock table gate in row share mode;
   select max(state) as state, max(switch_no) as switch_no, max(reason) as reason, count(*) as n into s from switch;
-  if s.n <> 1 then
+  if s.n = 1 and s.state = 'run' then
+    return s.switch_no;
+  elsif s.n <> 1 then
     raise exception 'there are % switch rows instead of one: treated as killed', s.n using errcode = 'RDG02';
-  end if;
-  if s.state = 'frozen' then
+  elsif s.state = 'frozen' then
     raise exception 'frozen by switch %: %', s.switch_no, s.reason using errcode = 'RDG05';
-  end if;
-  if s.state is distinct from 'run' and s.switch_no is distinct from p_switch_no then
+  elsif s.switch_no is distinct from p_switch_no then
     raise exception 'killed by switch %: %', s.switch_no, s.reason using errcode = 'RDG03';
   end if;
-  -- The run's row before its holds: a hold on a run takes this lock, so whoever waits for it here sees that hold.
-  perform from run where id = p_run for no key update;
-  -- Mostly there is none at all; that question is answered from an empty index.
-  if exists (select from hold where released_at is null) then
-    select id, scope, reason into h from hold
-    where released_at is null
-      and (scope = 'all'
-        or (scope = 'saga' and target = p_saga)
-        or (scope = 'subject' and target = p_subject)
-        or (scope = 'run' and target = p_run::text))
-      and not (id = any (p_holds))
-    order by at
-    limit 1;
-    if found then
-      raise exception 'held (%): %', h.scope, h.reason using errcode = 'RDG04', detail = h.id::text;
-    end if;
-  end if;
   return s.switch_no;
+end $$;
+
+-- Refuses when a hold is in force that is not passed. The caller has locked the run's row before: a hold on a run
+-- takes that lock, so whoever waited for it sees that hold.
+create function heed_holds(p_saga text, p_subject text, p_run uuid, p_holds uuid[]) returns void
+language plpgsql volatile as $$
+declare
+  h record;
+begin
+  select id, scope, reason into h from hold
+  where released_at is null
+    and (scope = 'all'
+      or (scope = 'saga' and target = p_saga)
+      or (scope = 'subject' and target = p_subject)
+      or (scope = 'run' and target = p_run::text))
+    and not (id = any (p_holds))
+  order by at
+  limit 1;
+  if found then
+    raise exception 'held (%): %', h.scope, h.reason using errcode = 'RDG04', detail = h.id::text;
+  end if;
 end $$;
 
 -- Entry of a forward phase. Returns the transaction id, the head of the log and the time of the record.
@@ -83,25 +81,25 @@ declare
   r record;
 begin
   perform set_limits(p_statement_ms, p_lock_ms, p_idle_ms);
-  switch_no := pass_gate(p_saga, p_subject, p_run, null, '{}');
+  switch_no := pass_switch(null);
   select t.epoch, t.state, t.phase, t.saga, t.subject, t.seq, t.head into r
-    from run t where t.id = p_run; -- locked by pass_gate
-  if not found then
-    raise exception 'unknown run %', p_run using errcode = 'RDR01';
+    from run t where t.id = p_run for no key update;
+  -- Mostly there is no hold at all; that question is answered from an empty index.
+  if exists (select from hold where released_at is null) then
+    perform heed_holds(p_saga, p_subject, p_run, '{}');
   end if;
-  if r.epoch <> p_epoch then
-    raise exception 'fenced: epoch % is no longer current (%) for run %', p_epoch, r.epoch, p_run using errcode = 'RDR02';
-  end if;
-  if r.state <> 'running' then
-    raise exception 'a phase needs a running run, this one is %: %', r.state, p_run using errcode = 'RDR03';
-  end if;
-  if r.phase is distinct from p_phase or r.saga <> p_saga or r.subject is distinct from p_subject then
+  if r.epoch is distinct from p_epoch or r.state is distinct from 'running' or r.phase is distinct from p_phase
+     or r.saga is distinct from p_saga or r.subject is distinct from p_subject then
+    if r.epoch is null then
+      raise exception 'unknown run %', p_run using errcode = 'RDR01';
+    elsif r.epoch <> p_epoch then
+      raise exception 'fenced: epoch % is no longer current (%) for run %', p_epoch, r.epoch, p_run using errcode = 'RDR02';
+    elsif r.state <> 'running' then
+      raise exception 'a phase needs a running run, this one is %: %', r.state, p_run using errcode = 'RDR03';
+    end if;
     raise exception 'phase % is not the next one (%) of run %', p_phase, r.phase, p_run using errcode = 'RDR04';
   end if;
-  xid := pg_current_xact_id()::text;
-  seq := r.seq;
-  head := r.head;
-  at := now_text();
+  select pg_current_xact_id()::text, r.seq, r.head, now_text() into xid, seq, head, at;
 end $$;
 
 -- Opens a run. `existing` is null when it was opened here; else the run that has the key already.
@@ -118,7 +116,8 @@ begin
   if not found then
     raise exception 'unknown definition %', encode(p_definition, 'hex') using errcode = 'RDR09';
   end if;
-  switch_no := pass_gate(d.saga, p_subject, p_run, null, '{}');
+  switch_no := pass_switch(null);
+  perform heed_holds(d.saga, p_subject, p_run, '{}');
   at := now_text();
   insert into run (id, saga, version, definition, subject, exclusive, key, input_hash, requester, opened_at,
                    state, phase, epoch, seq, head, basis_seq, basis, owner, claims, next_at)
@@ -179,7 +178,9 @@ declare
   e record;
 begin
   perform set_limits(p_statement_ms, p_lock_ms, p_idle_ms);
-  n := pass_gate(p_saga, p_subject, p_run, p_switch_no, p_holds);
+  n := pass_switch(p_switch_no);
+  perform from run where id = p_run for no key update;
+  perform heed_holds(p_saga, p_subject, p_run, p_holds);
   select * into e from enter_run(p_run, p_epoch, p_raise, p_statement_ms, p_lock_ms, p_idle_ms);
   xid := e.xid; seq := e.seq; head := e.head; at := e.at; switch_no := n; epoch := e.epoch;
   state := e.state; phase := e.phase; basis_seq := e.basis_seq; basis := e.basis;

@@ -19,7 +19,7 @@ pub enum Command {
     Status,
     /// Install or upgrade the schema in the database of --database
     Migrate {
-        /// The name of a new ledger [default: redress.local/<an id>]
+        /// The name of a new ledger [default: redress.local/AN-ID]
         #[arg(long, value_name = "NAME")]
         origin: Option<String>,
     },
