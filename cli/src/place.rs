@@ -320,5 +320,10 @@ const BOOTSTRAP: &[(&str, &str)] = &[
         "select not exists (select from pg_database where datname = 'redress')",
         "create database redress owner redress",
     ),
+    (
+        // The role is named like our schema: without this, tables without a schema would land in ours.
+        "select not exists (select from pg_roles where rolname = 'redress' and rolconfig @> array['search_path=public'])",
+        "alter role redress set search_path = public",
+    ),
 ];
 const SESSIONS: usize = 8;
