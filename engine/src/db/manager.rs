@@ -29,8 +29,9 @@ const SIDE_SESSIONS_MAX: usize = 4;
 /// the transaction sets what it does not find.
 const SETTINGS: &str = "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=iso_8601 \
                         -c bytea_output=hex -c extra_float_digits=1";
-/// Undoes what an adapter may have left; keeps prepared statements.
-const RESET: &str = "rollback; reset session authorization; reset all; unlisten *; close all; \
+/// Undoes what an adapter may have left; keeps prepared statements. The BEGIN is for ROLLBACK's sake: alone it would
+/// write a warning into the server's log each time.
+const RESET: &str = "begin; rollback; reset session authorization; reset all; unlisten *; close all; \
                      discard sequences; discard temp; select pg_advisory_unlock_all()";
 
 /// A pool of sessions.
