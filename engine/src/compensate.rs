@@ -100,7 +100,15 @@ impl Inner {
             digest,
             mandate,
         };
-        match self.unwind(session, live, &unwind).await {
+        let unwound = match unwind.mandate {
+            Mandate::Automatic => self.heed_releases_for(session, live).await,
+            Mandate::Approved { .. } => Ok(()),
+        };
+        let unwound = match unwound {
+            Ok(()) => self.unwind(session, live, &unwind).await,
+            refused => refused,
+        };
+        match unwound {
             Ok(()) => {
                 self.after_unwind(live).await;
                 Ok(None)
@@ -245,6 +253,10 @@ impl Inner {
         };
         if !fits {
             return Err(Error::StalePlan(live.row.id));
+        }
+        // Approvals that name the switch are verified themselves; everybody else needs it to be released.
+        if switch_no != Some(entered.switch_no) {
+            self.prove_switch(session, entered.switch_no).await?;
         }
         Ok(entered)
     }
@@ -622,8 +634,11 @@ async fn caught<T>(
     }
 }
 
-/// The gate refused: hold, kill or freeze.
+/// The gate refused: hold, kill or freeze, or one of them whose release is not proven.
 pub(crate) fn is_gate(error: &Error) -> bool {
+    if matches!(error, Error::ReleaseUnproven { .. }) {
+        return true;
+    }
     error.sqlstate().is_some_and(|code| code.starts_with("RDG"))
 }
 

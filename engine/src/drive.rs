@@ -206,8 +206,9 @@ impl Driver {
         let (started, live) = start.open_owned(&mut session, self.worker).await?;
         if let Some(mut live) = live {
             let (_stop, stopping) = watch::channel(false);
+            // The start has heeded the releases.
             let left = inner
-                .drive_claimed(&mut session, &mut live, &stopping)
+                .drive_opened(&mut session, &mut live, &stopping)
                 .await?;
             if left == Left::Settled && live.row.state.is_terminal() {
                 return Ok((started, Outcome::of(live.row)));
@@ -244,6 +245,24 @@ impl Drop for Driver {
 impl Inner {
     /// Drives a claimed run until it needs no driver, is held, is fenced or the worker stops.
     pub(crate) async fn drive_claimed(
+        &self,
+        session: &mut Loan,
+        live: &mut Live,
+        stopping: &watch::Receiver<bool>,
+    ) -> Result<Left, Error> {
+        if live.story.state == State::Running {
+            match self.heed_releases_for(session, live).await {
+                Ok(()) => {}
+                Err(Error::ReleaseUnproven { .. }) => return Ok(Left::Held),
+                Err(error) if error.is_lost() => return Ok(Left::Lost),
+                Err(error) => return Err(error),
+            }
+        }
+        self.drive_opened(session, live, stopping).await
+    }
+
+    /// As [`Inner::drive_claimed`], for a run whose releases were heeded just now.
+    async fn drive_opened(
         &self,
         session: &mut Loan,
         live: &mut Live,
@@ -572,6 +591,7 @@ fn judge(error: Error) -> Step {
     match error.sqlstate() {
         Some("RDG02" | "RDG03" | "RDG04" | "RDG05") => Step::Left(Left::Held),
         Some("RDR02" | "RDR03" | "RDR04") => Step::Left(Left::Fenced),
+        _ if matches!(error, Error::ReleaseUnproven { .. }) => Step::Left(Left::Held),
         _ => Step::Failed(error),
     }
 }

@@ -24,6 +24,7 @@ use crate::definition::{self, Definition, OnFailure};
 use crate::error::Error;
 use crate::files::StateDir;
 use crate::phase_tx::PhaseTx;
+use crate::release::Proven;
 use crate::schema::{self, Installation};
 use crate::tx::Commit;
 
@@ -53,6 +54,8 @@ pub(crate) struct Inner {
     pub actor: String,
     pub lease: Duration,
     pub alerts: Vec<Arc<dyn AlertSink>>,
+    /// Which releases this process has verified.
+    pub proven: Proven,
     loaded: RwLock<HashMap<Hash, Arc<Loaded>>>,
 }
 
@@ -180,6 +183,7 @@ impl Builder {
             actor: self.actor.unwrap_or_else(default_actor),
             lease: self.lease,
             alerts: self.alerts,
+            proven: Proven::default(),
             loaded: RwLock::default(),
         };
         let engine = Engine {

@@ -161,6 +161,16 @@ pub enum Error {
     /// Hold, kill or freeze is in the way.
     #[error("{0}")]
     Held(String),
+    /// The switch or a hold stands as released, and no signed decision that this machine trusts says so.
+    #[error(
+        "{what} stands as released, and that is not proven here: {why}; nothing goes on until it is released by `redress release`"
+    )]
+    ReleaseUnproven {
+        /// The switch with its number, or the hold with its id.
+        what: String,
+        /// Why it is not proven.
+        why: String,
+    },
     /// The kill switch is published, but an earlier entrant has not ended.
     #[error(
         "the switch is published, nobody new gets in; not drained, these may still commit: {0}"
@@ -220,6 +230,7 @@ impl Error {
             Self::UnknownAdapter(_)
             | Self::Stuck { .. }
             | Self::Held(_)
+            | Self::ReleaseUnproven { .. }
             | Self::NotDrained(_)
             | Self::Inconsistent(_) => Class::Hold,
             Self::Adapter(error) => error.class(),
@@ -246,6 +257,7 @@ impl Error {
             Self::Held(_) => "RD0204",
             Self::NotDrained(_) => "RD0214",
             Self::UnknownHold(_) => "RD0215",
+            Self::ReleaseUnproven { .. } => "RD0218",
             Self::UnknownAdapter(_) => "RD0304",
             Self::Coverage { .. } => "RD0302",
             Self::Timeout { .. } => "RD0305",

@@ -19,11 +19,12 @@ use uuid::Uuid;
 
 use crate::crash;
 use crate::db::{DbError, Session};
-use crate::definition::{Authority, HoldScope};
+use crate::definition::{Authority, Definition, HoldScope};
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
 use crate::failure::hold_body;
 use crate::files::HoldFile;
+use crate::release::stands_released;
 use crate::run::Live;
 
 /// How long one attempt to drain waits before it looks who is in the way.
@@ -125,26 +126,40 @@ impl Engine {
     /// [`Error::Db`].
     pub async fn holds(&self) -> Result<Vec<Hold>, Error> {
         let session = self.inner.session().await?;
-        let list = self.inner.prepare(&session, sql::LIST_HOLDS).await?;
-        let rows = session
-            .query(&list, &[&true])
-            .await
-            .map_err(DbError::from)?;
-        rows.iter()
-            .map(|row| {
-                Ok(Hold {
-                    id: row.try_get(0)?,
-                    scope: row.try_get(1)?,
-                    target: row.try_get(2)?,
-                    run: row.try_get(3)?,
-                    reason: row.try_get(4)?,
-                    code: row.try_get(5)?,
-                    by: row.try_get(6)?,
-                    at: row.try_get(7)?,
-                })
-            })
-            .collect::<Result<_, DbError>>()
-            .map_err(Error::from)
+        let holds = self.inner.all_holds(&session).await?;
+        Ok(holds
+            .into_iter()
+            .filter_map(|(hold, released)| (!released).then_some(hold))
+            .collect())
+    }
+
+    /// Holds that stand as released without a decision that is verified here: their runs stay held on this machine,
+    /// and they can be released like holds in force.
+    ///
+    /// # Errors
+    /// [`Error::Db`].
+    pub async fn holds_unproven(&self) -> Result<Vec<Hold>, Error> {
+        let inner = &self.inner;
+        let session = inner.session().await?;
+        let mut unproven = Vec::new();
+        for (hold, released) in inner.all_holds(&session).await? {
+            if released && !stands_released(inner.prove_holds(&session, &[hold.id]).await)? {
+                unproven.push(hold);
+            }
+        }
+        Ok(unproven)
+    }
+
+    /// Whether the switch lets work go on, by a release that is verified here.
+    ///
+    /// # Errors
+    /// [`Error::Db`].
+    pub async fn is_released(&self, switch: &Switch) -> Result<bool, Error> {
+        if switch.state != "run" {
+            return Ok(false);
+        }
+        let session = self.inner.session().await?;
+        stands_released(self.inner.prove_switch(&session, switch.switch_no).await)
     }
 
     /// Sets a hold. One on a run is in force when this returns; a wider one binds later entrants, and with `wait`
@@ -205,16 +220,15 @@ impl Engine {
         reason: &str,
     ) -> Result<Released, Error> {
         let inner = &self.inner;
-        let holds = self.holds().await?;
         let session = inner.session().await?;
-        let found = holds
-            .iter()
-            .find(|h| h.id == hold)
-            .ok_or_else(|| Error::UnknownHold(hold.to_string()))?;
-        let quorum = match found.run {
-            Some(run) => quorum_for(&inner.live(&session, run).await?, "release"),
-            None => one_sovereign(),
+        let holds = inner.all_holds(&session).await?;
+        let Some((found, lifted)) = holds.iter().find(|(h, _)| h.id == hold) else {
+            return Err(Error::UnknownHold(hold.to_string()));
         };
+        if *lifted && stands_released(inner.prove_holds(&session, &[hold]).await)? {
+            return Err(Error::UnknownHold(hold.to_string()));
+        }
+        let quorum = inner.release_quorum(&session, found).await?;
         let now = inner.now(&session).await?;
         let decision = Decision {
             hold: Some(hold),
@@ -223,6 +237,7 @@ impl Engine {
         let release = Release {
             purpose: Purpose::HoldRelease,
             hold: Some(hold),
+            lifted: *lifted,
             switch_no: None,
             quorum,
         };
@@ -245,7 +260,11 @@ impl Engine {
         let inner = &self.inner;
         let session = inner.session().await?;
         let switch = inner.read_switch(&session).await?;
-        if switch.as_ref().is_some_and(|s| s.state == "run") {
+        // One that runs without a decision is released as if it were a kill.
+        if let Some(switch) = &switch
+            && switch.state == "run"
+            && stands_released(inner.prove_switch(&session, switch.switch_no).await)?
+        {
             inner.remove_kill_files()?;
             return Ok(Released::Done);
         }
@@ -259,6 +278,7 @@ impl Engine {
         let release = Release {
             purpose: Purpose::SwitchRelease,
             hold: None,
+            lifted: false,
             switch_no: Some(switch_no),
             quorum: one_sovereign(),
         };
@@ -275,13 +295,20 @@ impl Engine {
 struct Release {
     purpose: Purpose,
     hold: Option<Uuid>,
+    /// The hold is lifted already, by somebody who had no decision for it.
+    lifted: bool,
     switch_no: Option<i64>,
     quorum: Quorum,
 }
 
 /// Who must sign an act of a run's saga: what the file lists, else one sovereign.
 pub(crate) fn quorum_for(live: &Live, action: &str) -> Quorum {
-    match live.definition().authority.get(action) {
+    quorum_of(live.definition(), action)
+}
+
+/// The same by the file.
+pub(crate) fn quorum_of(definition: &Definition, action: &str) -> Quorum {
+    match definition.authority.get(action) {
         Some(Authority::Quorum(quorum)) => quorum.clone(),
         // A release always needs a signature: `auto` cannot mean that a hold lifts itself.
         Some(Authority::Auto) | None => one_sovereign(),
@@ -427,6 +454,31 @@ impl Inner {
         .map_err(|error: tokio_postgres::Error| error.into())
     }
 
+    /// Every hold, and whether it stands as released.
+    pub(crate) async fn all_holds(&self, session: &Session) -> Result<Vec<(Hold, bool)>, Error> {
+        let list = self.prepare(session, sql::LIST_HOLDS).await?;
+        let rows = session
+            .query(&list, &[&false])
+            .await
+            .map_err(DbError::from)?;
+        rows.iter()
+            .map(|row| {
+                let hold = Hold {
+                    id: row.try_get(0)?,
+                    scope: row.try_get(1)?,
+                    target: row.try_get(2)?,
+                    run: row.try_get(3)?,
+                    reason: row.try_get(4)?,
+                    code: row.try_get(5)?,
+                    by: row.try_get(6)?,
+                    at: row.try_get(7)?,
+                };
+                Ok((hold, row.try_get(8)?))
+            })
+            .collect::<Result<_, DbError>>()
+            .map_err(Error::from)
+    }
+
     async fn hold_in(
         &self,
         session: &Session,
@@ -506,6 +558,7 @@ impl Inner {
         let result = async {
             if missing.is_ok() {
                 match release.hold {
+                    Some(_) if release.lifted => {}
                     Some(hold) => self.lift(session, hold).await?,
                     None => {
                         let current = self.read_switch(session).await?;
@@ -701,7 +754,8 @@ impl Inner {
                 row.try_get::<_, Uuid>(0).is_ok_and(|id| id == file.id)
                     && row.try_get(1).unwrap_or(false)
             });
-            if released {
+            // Marked as released is not released: it needs the decision too.
+            if released && stands_released(self.prove_holds(&session, &[file.id]).await)? {
                 dir.remove_hold(&hold.path)?;
             }
         }

@@ -21,6 +21,7 @@ mod phase;
 pub mod phase_tx;
 pub mod plan;
 pub mod pointer;
+mod release;
 mod run;
 pub mod schema;
 mod snapshot;

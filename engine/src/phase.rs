@@ -138,6 +138,7 @@ impl Inner {
         };
         let (entered, applied) = self.apply(session, true, entry, &call).await?;
         self.cover(session, phase, &coverage).await?;
+        self.prove_switch(session, entered.switch_no).await?;
         let mut pages = Pages::after(
             self.common(live, &entered),
             entered.seq,

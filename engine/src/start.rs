@@ -181,7 +181,11 @@ impl Opening {
             .next_phase(&BTreeSet::new())
             .cloned()
             .ok_or_else(|| Error::Inconsistent("a saga without phases".to_owned()))?;
-        inner.heed_files(Some(loaded.definition.saga.as_str()), subject.as_deref())?;
+        let saga = loaded.definition.saga.as_str();
+        inner.heed_files(Some(saga), subject.as_deref())?;
+        inner
+            .heed_releases(session, run, saga, subject.as_deref())
+            .await?;
         Ok(Self {
             run,
             key,
@@ -328,6 +332,7 @@ impl Inner {
                 self.rollback(session).await;
                 return Ok(Err(existing));
             }
+            self.prove_switch(session, opened.entered.switch_no).await?;
             let pre = self.pre(session, &live).await?;
             let mut pages = Pages::after(
                 self.common(&live, &opened.entered),
@@ -431,7 +436,9 @@ impl Inner {
                         .refused_start(session, opening, busy)
                         .await
                         .map(Eager::Existing),
-                    refused @ Error::Expectation { .. } => Err(refused),
+                    refused @ (Error::Expectation { .. } | Error::ReleaseUnproven { .. }) => {
+                        Err(refused)
+                    }
                     // The gate said no: another try would hear the same.
                     gate if gate.sqlstate().is_some_and(|code| code.starts_with("RDG")) => {
                         Err(gate)
@@ -526,6 +533,7 @@ impl Inner {
             return Ok(Err(existing));
         }
         self.cover(session, phase, &coverage).await?;
+        self.prove_switch(session, opened.entered.switch_no).await?;
         let mut pages = Pages::after(
             self.common(live, &opened.entered),
             0,

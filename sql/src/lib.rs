@@ -265,6 +265,11 @@ pub const READ_SWITCH: Statement = Statement {
     name: "read_switch",
     text: include_str!("../hold/read_switch.sql"),
 };
+/// The switch's number while it lets work go on, and the released holds that would bear on a run: saga, subject, run.
+pub const RELEASED_ON_RUN: Statement = Statement {
+    name: "released_on_run",
+    text: include_str!("../hold/released_on_run.sql"),
+};
 /// Ends a backend: pid.
 pub const TERMINATE: Statement = Statement {
     name: "terminate",
@@ -490,6 +495,7 @@ pub const STATEMENTS: &[Statement] = &[
     PUBLISH_SWITCH,
     PUT_HOLD,
     READ_SWITCH,
+    RELEASED_ON_RUN,
     TERMINATE,
     ALL_HOLDS_STATE,
     ALL_RECORDS,

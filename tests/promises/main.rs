@@ -7,6 +7,7 @@ mod decision;
 mod gate;
 mod house;
 mod phase;
+mod release;
 mod schema;
 mod spine;
 mod start;

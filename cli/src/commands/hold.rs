@@ -184,7 +184,7 @@ pub async fn release(place: &Place, args: &ReleaseArgs) -> Result<Exit, Fail> {
     let released = if args.what == "kill" {
         let switch = engine.switch().await?;
         match &switch {
-            Some(s) if s.state == "run" => {
+            Some(s) if engine.is_released(s).await? => {
                 place.say.notice("the switch runs already");
             }
             Some(s) => {
@@ -209,7 +209,12 @@ pub async fn release(place: &Place, args: &ReleaseArgs) -> Result<Exit, Fail> {
         let signer = place.signing_key()?;
         engine.release_kill(&signer.key, &args.reason).await?
     } else {
-        let holds = engine.holds().await?;
+        let mut holds = engine.holds().await?;
+        if let Err(fail) = one_of(&holds, &args.what) {
+            // One that was lifted without a decision still holds here.
+            holds = engine.holds_unproven().await?;
+            one_of(&holds, &args.what).map_err(|_| fail)?;
+        }
         let hold = one_of(&holds, &args.what)?;
         place.say.notice(&format!(
             "release hold {} on {} since {} by {}: {}. Reason: {}",

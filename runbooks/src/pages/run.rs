@@ -124,6 +124,13 @@ pub(super) const PAGES: &[Page] = &[
         "`redress show RUN` shows the plan and the next act.",
     ),
     page(
+        "RD0218",
+        "a release that is not proven",
+        "The switch or a hold stands as released, and this machine finds no signed decision for it that its trust file knows: somebody released it by SQL, or the trust file is another one.",
+        "Nothing was committed by this machine; runs stay where they are.",
+        "Look who released it (`redress log --all`, `redress check`). Without a trust file here, give --trust FILE. When work may go on, a sovereign signs: `redress release kill` or `redress release HOLD`.",
+    ),
+    page(
         "RD0301",
         "the transaction changed",
         "A phase did not end in the transaction that it began in.",

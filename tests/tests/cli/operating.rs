@@ -359,8 +359,16 @@ fn a_hold_file_is_removed_when_the_database_proves_the_release() {
             "update redress.hold set released_at = now(), released_by = 'another machine' where id = '{hold}'"
         ),
     );
+    // Marked as released proves nothing: nobody signed.
+    kit.json(&["holds"], 0);
+    assert!(file.exists());
+    let copy = fs::read(&file).unwrap();
+    let released = kit.signed(&["release", &hold, "--reason", "on another machine"]);
+    assert_eq!(kit.json(&released, 0)["released"], true);
+    fs::write(&file, copy).unwrap();
     kit.json(&["holds"], 0);
     assert!(!file.exists());
+    kit.refused(&released, 4, "RD0215");
 }
 
 #[test]
