@@ -1,4 +1,43 @@
 //! A saga engine for PostgreSQL whose undo can be trusted.
+//!
+//! Each phase of a saga is one transaction, and the record of that phase commits inside it. When a later phase fails,
+//! a planner reads the committed records and writes a plan; the plan is stored, has a digest, is signed by whoever the
+//! file names, and is carried out in one transaction, or not at all.
+//!
+//! ```text
+//! definition -> start -> phase -> (failure -> plan -> compensate) -> sealed
+//!                 |        |                              |
+//!               claim    gate, epoch                 guard, baseline
+//! ```
+//!
+//! ```no_run
+//! use redress::{Engine, Outcome};
+//! use serde_json::json;
+//!
+//! # async fn example(sql: std::sync::Arc<dyn redress::adapter::Adapter>) -> Result<(), Box<dyn std::error::Error>> {
+//! let file = std::fs::read("order.yaml")?;
+//! let (definition, _places) = redress::definition::read_yaml(&file, "order.yaml")?;
+//! let engine = Engine::builder(redress::db::pool("postgres:///shop", 20)?)
+//!     .adapter(sql) // redress_adapters::standard() has `sql` and `backup`; your own implement `Adapter`
+//!     .state_dir("/var/lib/redress")
+//!     .register(definition)?
+//!     .build()
+//!     .await?; // refuses a schema that is not exactly this version
+//! let start = engine.start("order", json!({"order": "A1", "sku": "tea", "qty": 3})).key("order-A1");
+//! match engine.start_and_drive(start).await? {
+//!     (_, Outcome::Completed(run)) => println!("done: {}", run.id),
+//!     (_, Outcome::Compensated(run)) => println!("undone: {}", run.id),
+//!     (_, other) => println!("a person must act: {}", other.run().id),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Invariant:** a phase's effect, its record and the run's new state commit together or not at all.
+//! **Invariant:** whoever lost a claim cannot commit: epoch, state, phase and head are repeated in the write.
+//! **Invariant:** nothing but success of COMMIT counts as done; [`Commit`] is not a `Result`.
+//!
+//! Features: `crash` (tests only) kills the own process at named points. The default is the engine alone.
 
 pub mod adapter;
 pub mod alert;
