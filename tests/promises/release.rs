@@ -452,6 +452,36 @@ async fn an_old_decision_in_a_new_record_releases_nothing() {
     completed(&lab.engine().await, id).await;
 }
 
+/// The number after a switch whose row was missing is bound to nothing before it: there the decision's id must not repeat.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_decision_that_repaired_a_missing_switch_counts_once() {
+    let lab = Lab::new().await;
+    lab.sql(MARKS);
+    let engine = lab.engine().await;
+    let line = saga("line", marks(1), json!({}));
+    let id = open(&engine, &line).await;
+    lab.sql("delete from redress.switch");
+    engine
+        .release_kill(&lab.sovereign, "repaired")
+        .await
+        .expect("released");
+    completed(&engine, id).await;
+    let system = lab
+        .sql("select run from redress.system_log")
+        .parse()
+        .unwrap();
+    let mut forged = body(&lab, system, "switch.released");
+    assert_eq!(forged["released"], json!(0));
+    let id = open(&engine, &line).await;
+    by_sql(&lab, "select redress.publish_switch('run', 'x', 'otto')");
+    forged["released_as"] = json!(engine.switch().await.unwrap().unwrap().switch_no);
+    assert!(!forge(&lab, &forged), "its decision was used");
+    forged["decision_id"] = json!(Uuid::now_v7().to_string());
+    assert!(forge(&lab, &forged));
+    outcome_is_held(engine.drive(id).await);
+    assert_eq!(marked(&lab), "1");
+}
+
 /// Appends a `switch.released` to the system log, rightly chained.
 fn forge(lab: &Lab, body: &Value) -> bool {
     let last = lab.sql(
