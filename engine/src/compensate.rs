@@ -7,28 +7,23 @@
 //! **What can go wrong:** death before COMMIT leaves nothing of an atomic unwind; a stepwise one goes on at the first
 //! action that has no record. A commit in doubt is resolved as for a phase.
 
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use redress_ledger::state::{After, Event, State};
 use redress_ledger::{Class, Hash, Kind};
 use redress_sql as sql;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::adapter::{AdapterError, Call};
+use crate::action::{compensation_context, is_done, push_action};
 use crate::crash;
 use crate::db::{DbError, Session};
-use crate::definition::Phase;
 use crate::drive::{Left, RECONNECTS_MAX, is_fenced};
 use crate::engine::{Inner, Loan};
 use crate::error::Error;
-use crate::failure::Cutoff;
 use crate::log::Pages;
-use crate::phase::{LOCK_MS_MAX, Limits, panic_text, seal};
-use crate::phase_tx::PhaseTx;
-use crate::plan::{Action, Plan, PlannedAction};
+use crate::phase::{LOCK_MS_MAX, Limits, seal};
+use crate::plan::{Plan, PlannedAction};
 use crate::run::Live;
 use crate::snapshot::check_baseline;
 use crate::tx::{COMMIT_ANSWER_MAX, Commit, Entered, Fate, Moved, finish};
@@ -206,7 +201,7 @@ impl Inner {
     }
 
     /// Enters the compensation and refuses a plan whose basis is gone.
-    async fn enter_compensation(
+    pub(crate) async fn enter_compensation(
         &self,
         session: &Session,
         live: &Live,
@@ -373,26 +368,6 @@ impl Inner {
         }
     }
 
-    /// Runs every guard in a transaction that is rolled back: if one refuses, nothing starts.
-    async fn preflight(
-        &self,
-        session: &Session,
-        live: &Live,
-        unwind: &Unwind<'_>,
-    ) -> Result<(), Error> {
-        self.enter_compensation(session, live, unwind).await?;
-        let context = compensation_context(live, unwind);
-        let result = async {
-            for action in &unwind.plan.actions {
-                self.guard(session, live, action, &context, unwind).await?;
-            }
-            Ok(())
-        }
-        .await;
-        self.rollback(session).await;
-        result
-    }
-
     async fn finish_unwind(
         &self,
         session: &Session,
@@ -433,204 +408,11 @@ impl Inner {
         self.end_step(session, entered, &pages, &moved).await
     }
 
-    async fn guard(
-        &self,
-        session: &Session,
-        live: &Live,
-        action: &PlannedAction,
-        context: &Value,
-        unwind: &Unwind<'_>,
-    ) -> Result<(), Error> {
-        let Some((phase, undo)) = target(live, action) else {
-            return Ok(());
-        };
-        let adapter = self.adapter(phase.adapter.as_str())?;
-        let artefacts = self.artefacts()?;
-        let call = Call {
-            phase,
-            context,
-            undo,
-            artefacts: artefacts.as_deref(),
-        };
-        self.set_role(session, phase.role.as_deref()).await?;
-        let tx = PhaseTx::new(session);
-        let judged = caught(phase, adapter.guard(&tx, &call, action.action)).await;
-        match judged {
-            // Nothing was begun: a refusal here changes nothing. Once begun, the unwind fails as a whole.
-            Err(Error::Adapter(AdapterError::Guard(why)))
-                if live.story.running_plan != Some(unwind.digest) =>
-            {
-                Err(Error::GuardRefused {
-                    phase: phase.name.to_string(),
-                    why,
-                })
-            }
-            Err(error) => Err(error),
-            Ok(()) => {
-                self.set_role(session, phase.role.as_ref().map(|_| "none"))
-                    .await?;
-                Ok(())
-            }
-        }
-    }
-
-    /// One action of the plan, inside the open transaction.
-    async fn act(
-        &self,
-        session: &Session,
-        live: &Live,
-        action: &PlannedAction,
-        context: &Value,
-        unwind: &Unwind<'_>,
-    ) -> Result<Map<String, Value>, Error> {
-        if matches!(action.action, Action::Nothing | Action::Discard) {
-            return Ok(Map::new());
-        }
-        self.guard(session, live, action, context, unwind).await?;
-        let Some((phase, undo)) = target(live, action) else {
-            return Err(Error::Inconsistent(format!(
-                "phase {} is in no definition of the run",
-                action.phase
-            )));
-        };
-        let adapter = self.adapter(phase.adapter.as_str())?;
-        let artefacts = self.artefacts()?;
-        let call = Call {
-            phase,
-            context,
-            undo,
-            artefacts: artefacts.as_deref(),
-        };
-        self.set_role(session, phase.role.as_deref()).await?;
-        let tx = PhaseTx::new(session);
-        let touched = caught(phase, adapter.revert(&tx, &call, action.action)).await?;
-        if tx.tried_refused() {
-            let text = "the adapter tried to end or change the transaction and hid the refusal";
-            return Err(AdapterError::Hold(text.to_owned()).into());
-        }
-        self.set_role(session, phase.role.as_ref().map(|_| "none"))
-            .await?;
-        Ok(touched)
-    }
-
-    /// Records that a compensation could not finish: the run is stuck and held, and somebody is told.
-    async fn stick(
-        &self,
-        session: &Session,
-        live: &mut Live,
-        unwind: &Unwind<'_>,
-        error: &Error,
-    ) -> Result<Error, Error> {
-        let cutoff = Cutoff::of(error);
-        let started = live.story.running_plan == Some(unwind.digest);
-        let entered = self
-            .enter_run(
-                session,
-                live.row.id,
-                started.then_some(live.row.epoch),
-                !started,
-            )
-            .await?;
-        let result = self
-            .stick_entered(session, live, unwind, &cutoff, &entered, started)
-            .await;
-        match result {
-            Ok(hold) => {
-                *live = self.live(session, live.row.id).await?;
-                self.aftermath(live, &hold).await;
-                Ok(Error::Stuck {
-                    run: live.row.id,
-                    why: cutoff.message,
-                    standing: standing(live),
-                })
-            }
-            Err(error) => {
-                self.rollback(session).await;
-                Err(error)
-            }
-        }
-    }
-
-    async fn stick_entered(
-        &self,
-        session: &Session,
-        live: &Live,
-        unwind: &Unwind<'_>,
-        cutoff: &Cutoff,
-        entered: &Entered,
-        started: bool,
-    ) -> Result<crate::files::HoldFile, Error> {
-        if !started && entered.basis != (unwind.plan.basis.seq, unwind.plan.basis.hash) {
-            return Err(Error::StalePlan(live.row.id));
-        }
-        let mut pages = Pages::after(
-            self.common(live, entered),
-            entered.seq,
-            entered.head,
-            entered.state,
-        );
-        if !started {
-            push_started(&mut pages, unwind)?;
-        }
-        let body = json!({
-            "plan": unwind.digest.to_string(),
-            "code": cutoff.code,
-            "message": cutoff.message,
-            "sqlstate": cutoff.sqlstate,
-            "standing": live.story.committed.iter().map(|c| c.phase.as_str()).collect::<Vec<_>>(),
-        });
-        pages.push_event(
-            Kind::CompensationFailed,
-            &Event::CompensationFailed,
-            None,
-            body,
-        )?;
-        let reason = format!("the compensation failed: {}", cutoff.message);
-        let hold = self
-            .push_hold(
-                session,
-                live,
-                &mut pages,
-                &reason,
-                &cutoff.code,
-                &entered.at,
-            )
-            .await?;
-        self.publish_for_failure(session, live, &reason, cutoff.class)
-            .await?;
-        let moved = Moved {
-            keep_claims: false,
-            error: Some((&cutoff.code, &cutoff.message)),
-            plan: Some(unwind.digest),
-            ..Moved::nothing(None)
-        };
-        self.settle(session, entered, &pages, &moved).await?;
-        Ok(hold)
-    }
-
     /// What follows a finished compensation outside its transaction.
     pub(crate) async fn after_unwind(&self, live: &Live) {
         if let Err(error) = self.record_post(live).await {
             tracing::error!(%error, run = %live.row.id, "post snapshot");
         }
-    }
-}
-
-async fn caught<T>(
-    phase: &Phase,
-    work: impl Future<Output = Result<T, AdapterError>>,
-) -> Result<T, Error> {
-    let limit = Duration::from_millis(phase.timeout_ms);
-    match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
-        Err(_) => Err(Error::Timeout {
-            phase: phase.name.to_string(),
-            ms: phase.timeout_ms,
-        }),
-        Ok(Err(panic)) => Err(Error::Panic {
-            phase: phase.name.to_string(),
-            message: panic_text(panic.as_ref()),
-        }),
-        Ok(Ok(result)) => Ok(result?),
     }
 }
 
@@ -642,28 +424,7 @@ pub(crate) fn is_gate(error: &Error) -> bool {
     error.sqlstate().is_some_and(|code| code.starts_with("RDG"))
 }
 
-fn target<'l>(live: &'l Live, action: &PlannedAction) -> Option<(&'l Phase, &'l Value)> {
-    let phase = live.definition().phase(action.phase.as_str())?;
-    let undo = live
-        .story
-        .committed
-        .iter()
-        .find(|c| c.phase == action.phase)
-        .map_or(&Value::Null, |c| &c.undo);
-    Some((phase, undo))
-}
-
-/// Whether an action of a started plan has its record already.
-fn is_done(live: &Live, unwind: &Unwind<'_>, action: &PlannedAction) -> bool {
-    let digest = unwind.digest.to_string();
-    live.story.entries.iter().any(|entry| {
-        entry.record.kind == Kind::CompensationCommitted
-            && entry.record.body.get("plan").and_then(Value::as_str) == Some(digest.as_str())
-            && entry.record.body.get("phase").and_then(Value::as_str) == Some(action.phase.as_str())
-    })
-}
-
-fn push_started(pages: &mut Pages<'_>, unwind: &Unwind<'_>) -> Result<(), Error> {
+pub(crate) fn push_started(pages: &mut Pages<'_>, unwind: &Unwind<'_>) -> Result<(), Error> {
     let decisions = match &unwind.mandate {
         Mandate::Automatic => Vec::new(),
         Mandate::Approved { decisions, .. } => decisions.clone(),
@@ -675,50 +436,6 @@ fn push_started(pages: &mut Pages<'_>, unwind: &Unwind<'_>) -> Result<(), Error>
     });
     pages.push_event(Kind::PlanStarted, &Event::PlanStarted, None, body)?;
     Ok(())
-}
-
-fn push_action(
-    pages: &mut Pages<'_>,
-    action: &PlannedAction,
-    unwind: &Unwind<'_>,
-    touched: Map<String, Value>,
-) -> Result<(), Error> {
-    let mut body = json!({
-        "plan": unwind.digest.to_string(),
-        "phase": action.phase.as_str(),
-        "action": action.action.as_str(),
-        "reverses": action.record.map(|r| json!({"seq": r.seq, "hash": r.hash.to_string()})),
-        "touched": touched,
-    });
-    if let Mandate::Approved { decisions, .. } = &unwind.mandate
-        && matches!(action.action, Action::Decide | Action::HardDelete)
-    {
-        body["decisions"] = json!(decisions);
-    }
-    pages.push_event(
-        Kind::CompensationCommitted,
-        &Event::ActionCommitted,
-        None,
-        body,
-    )?;
-    Ok(())
-}
-
-/// What pointers of a compensation look into: the forward context, the plan and the decision.
-fn compensation_context(live: &Live, unwind: &Unwind<'_>) -> Value {
-    let mut context = live.context.clone();
-    let decision = match &unwind.mandate {
-        Mandate::Automatic => Value::Null,
-        Mandate::Approved { decision, .. } => decision.clone(),
-    };
-    if let Some(fields) = context.as_object_mut() {
-        fields.insert(
-            "plan".to_owned(),
-            json!({"digest": unwind.digest.to_string(), "reason": unwind.plan.cause.reason}),
-        );
-        fields.insert("decision".to_owned(), decision);
-    }
-    context
 }
 
 fn declared(live: &Live, plan: &Plan) -> Vec<String> {
@@ -737,19 +454,4 @@ fn longest(live: &Live, plan: &Plan) -> u64 {
         .iter()
         .filter_map(|a| live.definition().phase(a.phase.as_str()));
     phases.map(|phase| phase.timeout_ms).max().unwrap_or(30_000)
-}
-
-/// The phases that still stand, for people.
-pub(crate) fn standing(live: &Live) -> String {
-    let names: Vec<&str> = live
-        .story
-        .committed
-        .iter()
-        .map(|c| c.phase.as_str())
-        .collect();
-    if names.is_empty() {
-        "nothing".to_owned()
-    } else {
-        names.join(", ")
-    }
 }

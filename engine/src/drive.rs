@@ -3,26 +3,22 @@
 //! **Invariant:** whatever is done is done under the claim's epoch; a driver that was overtaken stops at its next
 //! write and touches nothing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use redress_ledger::Record;
 use redress_ledger::leaf_hash;
 use redress_ledger::state::State;
-use redress_sql as sql;
 use serde_json::Value;
 use tokio::sync::watch;
-use uuid::Uuid;
 
-use crate::crash;
 use crate::db::DbError;
 use crate::definition::Phase;
-use crate::engine::{Engine, Inner, Loan, PROOF_VOID};
+use crate::engine::{Inner, Loan};
 use crate::error::Error;
 use crate::failure::{Cutoff, Outcome as Failed};
 use crate::phase::{Attempt, add_output};
 use crate::run::{Live, RunRow};
-use crate::start::{Start, Started};
+use crate::survey::PROOF_VOID;
 use crate::tx::{COMMIT_ANSWER_MAX, Fate};
 
 /// Claims of one run without progress before it is held as poison.
@@ -31,17 +27,10 @@ pub const CLAIMS_MAX: i32 = 8;
 pub(crate) const RECONNECTS_MAX: u32 = 8;
 /// Times that a session is asked for: ten seconds, enough for a server that restarts.
 const SESSION_TRIES_MAX: u32 = 100;
-/// The least time that a heartbeat's answer is waited for.
-const BEAT_ANSWER_MIN: Duration = Duration::from_secs(5);
 /// The most that recording a failure may take, with doubt resolved and what follows outside the transaction.
 const FAILING_MAX: Duration = Duration::from_secs(180);
 /// Pause before a new connection is tried.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
-/// A run that met a hold or a kill is looked at again after this long.
-const HELD_PAUSE_MS: i64 = 1_000;
-/// How often a caller that waits for somebody else's claim looks again.
-const POLL: Duration = Duration::from_millis(50);
-
+pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// How a driven run ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -69,7 +58,7 @@ impl Outcome {
         }
     }
 
-    fn of(row: RunRow) -> Self {
+    pub(crate) fn of(row: RunRow) -> Self {
         match row.state {
             State::Completed => Self::Completed(row),
             State::Compensated => Self::Compensated(row),
@@ -95,153 +84,6 @@ pub(crate) enum Left {
     Lost,
 }
 
-impl Engine {
-    /// Drives a run until it needs no driver, here and now. Waits while another worker has it.
-    ///
-    /// # Errors
-    /// [`Error::UnknownRun`], [`Error::Db`]; what goes wrong inside a phase is no error here but the run's outcome.
-    pub async fn drive(&self, run: Uuid) -> Result<Outcome, Error> {
-        let driver = self.driver().await?;
-        let result = self.drive_as(run, driver.worker).await;
-        driver.leave().await;
-        result
-    }
-
-    /// Announces a driver inside the caller's process: one lease and one heartbeat for all the runs it drives.
-    ///
-    /// # Errors
-    /// [`Error::Db`].
-    pub async fn driver(&self) -> Result<Driver, Error> {
-        let worker = Uuid::now_v7();
-        self.inner.beat(worker).await?;
-        let inner = Arc::clone(&self.inner);
-        let heart = tokio::spawn(async move { inner.keep_beating(worker).await });
-        Ok(Driver {
-            engine: self.clone(),
-            worker,
-            heart,
-        })
-    }
-
-    /// Opens a run with its first phase in one transaction and drives it until it needs no driver.
-    ///
-    /// # Errors
-    /// As [`Start::open`].
-    pub async fn start_and_drive(&self, start: Start<'_>) -> Result<(Started, Outcome), Error> {
-        let driver = self.driver().await?;
-        let result = driver.start(start).await;
-        driver.leave().await;
-        result
-    }
-
-    async fn drive_as(&self, run: Uuid, worker: Uuid) -> Result<Outcome, Error> {
-        let mut lost = 0;
-        loop {
-            match self.drive_once(run, worker).await {
-                Ok(Some(outcome)) => return Ok(outcome),
-                Ok(None) => lost = 0,
-                Err(error) if error.is_lost() && lost < RECONNECTS_MAX => {
-                    tracing::warn!(%run, %error, "driving");
-                    lost += 1;
-                    tokio::time::sleep(RECONNECT_PAUSE).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Claims the run and drives it, or waits a little; nothing when it has to be looked at again.
-    async fn drive_once(&self, run: Uuid, worker: Uuid) -> Result<Option<Outcome>, Error> {
-        let inner = &self.inner;
-        let (_stop, stopping) = watch::channel(false);
-        let mut session = inner.session_soon().await?;
-        let row = inner.run_row(&session, run).await?;
-        if !matches!(row.state, State::Running | State::Compensating) {
-            return Ok(Some(Outcome::of(row)));
-        }
-        let claim = inner.prepare(&session, sql::CLAIM_RUN).await?;
-        let claimed = session
-            .query_one(&claim, &[&worker, &run])
-            .await
-            .map_err(DbError::from)?;
-        let epoch: Option<i64> = claimed.try_get(0).map_err(DbError::from)?;
-        let Some(epoch) = epoch else {
-            drop(session);
-            tokio::time::sleep(POLL).await;
-            return Ok(None);
-        };
-        let mut live = inner.live(&session, run).await?;
-        if live.row.epoch != epoch {
-            return Ok(None);
-        }
-        let left = inner
-            .drive_claimed(&mut session, &mut live, &stopping)
-            .await?;
-        if left == Left::Held {
-            inner.give_back(&live, worker).await?;
-            if session.is_closed() {
-                inner.reopen(&mut session).await?;
-            }
-            return Ok(Some(Outcome::of(inner.run_row(&session, run).await?)));
-        }
-        Ok(None)
-    }
-}
-
-/// A driver inside the caller's process; made by [`Engine::driver`]. Dropping it leaves its lease to run out.
-pub struct Driver {
-    engine: Engine,
-    worker: Uuid,
-    heart: tokio::task::JoinHandle<()>,
-}
-
-impl Driver {
-    /// Opens a run with its first phase in one transaction and drives it until it needs no driver.
-    ///
-    /// # Errors
-    /// As [`Start::open`].
-    pub async fn start(&self, start: Start<'_>) -> Result<(Started, Outcome), Error> {
-        let inner = &self.engine.inner;
-        let mut session = inner.session().await?;
-        let (started, live) = start.open_owned(&mut session, self.worker).await?;
-        if let Some(mut live) = live {
-            let (_stop, stopping) = watch::channel(false);
-            // The start has heeded the releases.
-            let left = inner
-                .drive_opened(&mut session, &mut live, &stopping)
-                .await?;
-            if left == Left::Settled && live.row.state.is_terminal() {
-                return Ok((started, Outcome::of(live.row)));
-            }
-        }
-        drop(session);
-        let outcome = self.engine.drive_as(started.run, self.worker).await?;
-        Ok((started, outcome))
-    }
-
-    /// Drives a run until it needs no driver. Waits while another worker has it.
-    ///
-    /// # Errors
-    /// As [`Engine::drive`].
-    pub async fn drive(&self, run: Uuid) -> Result<Outcome, Error> {
-        self.engine.drive_as(run, self.worker).await
-    }
-
-    /// Gives back whatever is held and ends the heartbeat.
-    pub async fn leave(self) {
-        self.heart.abort();
-        if let Err(error) = self.engine.inner.leave(self.worker).await {
-            tracing::debug!(%error, "leaving; the lease will run out");
-        }
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.heart.abort();
-    }
-}
-
 impl Inner {
     /// Drives a claimed run until it needs no driver, is held, is fenced or the worker stops.
     pub(crate) async fn drive_claimed(
@@ -262,7 +104,7 @@ impl Inner {
     }
 
     /// As [`Inner::drive_claimed`], for a run whose releases were heeded just now.
-    async fn drive_opened(
+    pub(crate) async fn drive_opened(
         &self,
         session: &mut Loan,
         live: &mut Live,
@@ -507,76 +349,6 @@ impl Inner {
         Err(last
             .unwrap_or_else(|| DbError::Unreachable("no answer".to_owned()))
             .into())
-    }
-
-    /// Gives a run back because something wide is in the way; not counted as a try.
-    pub(crate) async fn give_back(&self, live: &Live, worker: Uuid) -> Result<(), Error> {
-        self.release(live.row.id, live.row.epoch, worker, HELD_PAUSE_MS)
-            .await
-    }
-
-    /// Gives a claimed run back without counting the claim, to be looked at again after a while.
-    pub(crate) async fn release(
-        &self,
-        run: Uuid,
-        epoch: i64,
-        worker: Uuid,
-        wait_ms: i64,
-    ) -> Result<(), Error> {
-        let session = self.side().await?;
-        let give = self.prepare(&session, sql::GIVE_BACK).await?;
-        session
-            .query_one(&give, &[&run, &epoch, &worker, &wait_ms])
-            .await
-            .map_err(DbError::from)?;
-        Ok(())
-    }
-
-    /// Renews a worker's lease.
-    pub(crate) async fn beat(&self, worker: Uuid) -> Result<(), Error> {
-        let session = self.side().await?;
-        let lease_ms = i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX);
-        let beat = async {
-            let beat = self.prepare(&session, sql::BEAT).await?;
-            let params: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
-                [&worker, &self.actor, &lease_ms];
-            session
-                .query_one(&beat, &params)
-                .await
-                .map_err(DbError::from)?;
-            Ok::<(), Error>(())
-        };
-        match tokio::time::timeout(self.lease.max(BEAT_ANSWER_MIN), beat).await {
-            Ok(result) => result?,
-            Err(_) => {
-                // A silent wire must not silence the heart on all others.
-                session.abandon();
-                return Err(DbError::Lost("no answer to a heartbeat".to_owned()).into());
-            }
-        }
-        crash::point("claim.beat");
-        Ok(())
-    }
-
-    /// Renews a worker's lease three times in its length, for ever.
-    pub(crate) async fn keep_beating(&self, worker: Uuid) {
-        loop {
-            tokio::time::sleep(self.lease / 3).await;
-            if let Err(error) = self.beat(worker).await {
-                tracing::warn!(%error, "heartbeat");
-            }
-        }
-    }
-
-    /// Gives back everything a worker holds.
-    pub(crate) async fn leave(&self, worker: Uuid) -> Result<(), Error> {
-        let session = self.side().await?;
-        let leave = self.prepare(&session, sql::LEAVE).await?;
-        session
-            .query_one(&leave, &[&worker])
-            .await
-            .map_err(DbError::from)?;
-        Ok(())
     }
 }
 

@@ -4,9 +4,8 @@
 //!
 //! **Not here:** what is done with it: `start`, `phase`, `drive`, `compensate`, `hold`, `worker`, `view`, `check`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -14,25 +13,20 @@ use deadpool::managed::{Object, PoolError};
 use redress_ledger::Hash;
 use redress_ledger::trust::Trust;
 use redress_sql::{self as sql, SchemaName, Sql};
-use tokio::sync::OnceCell;
 
-use crate::adapter::{Adapter, Coverage, Finding};
+use crate::adapter::{Adapter, Finding};
 use crate::alert::AlertSink;
 use crate::db::{DbError, Manager, Pool, Session, side_pool};
 use crate::definition::input::InputSchema;
-use crate::definition::{self, Definition, OnFailure};
+use crate::definition::{self, Definition};
 use crate::error::Error;
 use crate::files::StateDir;
-use crate::phase_tx::PhaseTx;
 use crate::release::Proven;
 use crate::schema::{self, Installation};
-use crate::tx::Commit;
+use crate::survey::Surveyed;
 
 /// How long a claim is good without a heartbeat, unless the builder says otherwise.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(10);
-
-/// The SQLSTATE of an `append` that found a trigger, rule or child table where none was when the phase was surveyed.
-pub(crate) const PROOF_VOID: &str = "RDR08";
 
 /// A session on loan from the pool.
 pub(crate) type Loan = Object<Manager>;
@@ -65,14 +59,7 @@ pub(crate) struct Loaded {
     pub digest: Hash,
     pub input: InputSchema,
     /// How each phase's writes are covered; looked up once per process.
-    coverage: Vec<Surveyed>,
-}
-
-/// What a survey said of a phase, and whether a transaction has found since that it holds no more.
-#[derive(Default)]
-struct Surveyed {
-    coverage: OnceCell<Coverage>,
-    voided: AtomicBool,
+    pub(crate) coverage: Vec<Surveyed>,
 }
 
 /// Builds an [`Engine`].
@@ -394,167 +381,4 @@ impl Inner {
         }
         Ok(digests)
     }
-
-    async fn findings(&self, definition: &Definition) -> Result<Vec<Finding>, Error> {
-        let known: BTreeSet<String> = self.adapters.keys().cloned().collect();
-        let mut findings: Vec<Finding> = definition::validate(definition, Some(&known))
-            .into_iter()
-            .map(Into::into)
-            .collect();
-        for (index, phase) in definition.phases.iter().enumerate() {
-            if matches!(phase.on_failure, OnFailure::RewindTo { .. }) {
-                findings.push(Finding {
-                    path: format!("/phases/{index}/on_failure"),
-                    code: "RD0193",
-                    message: "rewind_to cannot be executed by this version of the engine"
-                        .to_owned(),
-                });
-            }
-            if !phase.approvals.is_empty() {
-                findings.push(Finding {
-                    path: format!("/phases/{index}/approvals"),
-                    code: "RD0193",
-                    message:
-                        "approvals before a phase cannot be collected by this version of the engine"
-                            .to_owned(),
-                });
-            }
-            if let Some(adapter) = self.adapters.get(phase.adapter.as_str()) {
-                let below = adapter.check(phase);
-                findings.extend(below.into_iter().map(|finding| under_with(index, finding)));
-            }
-        }
-        // The database is asked only about what can be asked: statements of a sound definition.
-        if findings.is_empty() {
-            findings = self.survey(definition).await?;
-        }
-        Ok(findings)
-    }
-
-    async fn survey(&self, definition: &Definition) -> Result<Vec<Finding>, Error> {
-        let mut findings = Vec::new();
-        for (index, phase) in definition.phases.iter().enumerate() {
-            let survey = self.survey_phase(phase).await?;
-            findings.extend(
-                survey
-                    .findings
-                    .into_iter()
-                    .map(|finding| under_with(index, finding)),
-            );
-        }
-        for (index, query) in definition.snapshot.iter().enumerate() {
-            let session = self.side().await?;
-            session
-                .batch_execute("begin read only")
-                .await
-                .map_err(DbError::from)?;
-            let prepared = PhaseTx::new(&session).prepare(&query.sql).await;
-            self.rollback(&session).await;
-            let path = format!("/snapshot/{index}/sql");
-            match prepared {
-                Err(error) if session.is_closed() => return Err(Error::Adapter(error.into())),
-                Err(error) => findings.push(Finding {
-                    path,
-                    code: "RD0194",
-                    message: error.to_string(),
-                }),
-                Ok(statement) => {
-                    if statement.params().len() != query.params.len() {
-                        let message = format!(
-                            "the statement has {} parameters, {} are given",
-                            statement.params().len(),
-                            query.params.len()
-                        );
-                        findings.push(Finding {
-                            path: path.clone(),
-                            code: "RD0194",
-                            message,
-                        });
-                    }
-                    for column in statement.columns() {
-                        if !crate::db::column_is_kept(column.type_()) {
-                            let message = format!(
-                                "column {} has type {}: cast it to text",
-                                column.name(),
-                                column.type_().name()
-                            );
-                            findings.push(Finding {
-                                path: path.clone(),
-                                code: "RD0194",
-                                message,
-                            });
-                        }
-                    }
-                }
-            }
-        }
-        Ok(findings)
-    }
-
-    async fn survey_phase(
-        &self,
-        phase: &definition::Phase,
-    ) -> Result<crate::adapter::Survey, Error> {
-        let adapter = self.adapter(phase.adapter.as_str())?;
-        let session = self.side().await?;
-        session
-            .batch_execute("begin")
-            .await
-            .map_err(DbError::from)?;
-        if let Some(role) = &phase.role {
-            let set = session.query(self.sql.text(sql::SET_ROLE), &[role]).await;
-            if let Err(error) = set {
-                self.rollback(&session).await;
-                return Ok(crate::adapter::Survey {
-                    findings: vec![Finding {
-                        path: "/role".to_owned(),
-                        code: "RD0195",
-                        message: format!("role {role}: {}", DbError::from(error)),
-                    }],
-                    coverage: Coverage::Locks,
-                });
-            }
-        }
-        let tx = PhaseTx::new(&session);
-        let survey = adapter.survey(&tx, phase).await;
-        self.rollback(&session).await;
-        Ok(survey?)
-    }
-
-    /// How a phase's writes are covered, surveyed once per process.
-    pub async fn coverage(&self, loaded: &Loaded, index: usize) -> Result<Coverage, Error> {
-        let Some(surveyed) = loaded.coverage.get(index) else {
-            return Ok(Coverage::Locks);
-        };
-        if surveyed.voided.load(Ordering::Relaxed) {
-            return Ok(Coverage::Locks);
-        }
-        let survey = || async {
-            let survey = self.survey_phase(&loaded.definition.phases[index]).await?;
-            Ok::<_, Error>(if survey.findings.is_empty() {
-                survey.coverage
-            } else {
-                Coverage::Locks
-            })
-        };
-        surveyed.coverage.get_or_try_init(survey).await.cloned()
-    }
-
-    /// Gives up the proof for a phase whose commit found that it holds no more (RDR08): its locks are read from now on.
-    pub fn heed_proof<T>(&self, loaded: &Loaded, index: usize, end: &Commit<T>) {
-        if let Commit::Aborted(error) = end
-            && error.sqlstate() == Some(PROOF_VOID)
-            && let Some(surveyed) = loaded.coverage.get(index)
-        {
-            surveyed.voided.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-fn under_with(index: usize, finding: Finding) -> Finding {
-    let path = match finding.path.as_str() {
-        "/role" => format!("/phases/{index}/role"),
-        path => format!("/phases/{index}/with{path}"),
-    };
-    Finding { path, ..finding }
 }

@@ -94,12 +94,7 @@ impl Inner {
         phase: &Phase,
     ) -> Result<Attempt, Error> {
         let row = &live.row;
-        let index = live
-            .definition()
-            .phases
-            .iter()
-            .position(|p| p.name == phase.name)
-            .unwrap_or(usize::MAX);
+        let index = index_of(live, phase);
         let coverage = self.coverage(&live.loaded, index).await?;
         let enter = self.prepare(session, sql::ENTER_PHASE).await?;
         let limits = Limits::of(phase.timeout_ms, self.lease);
@@ -149,14 +144,7 @@ impl Inner {
         let output = Value::Object(applied.output.clone());
         let next = push_committed(&mut pages, live, phase, applied, &mut blobs)?;
         self.put_blobs(session, row.id, &blobs).await?;
-        let mut moved = Moved {
-            attempts: Some(0),
-            keep_claims: false,
-            ..Moved::nothing(next.as_ref().map(Name::as_str))
-        };
-        if let Coverage::Proven(oids) = &coverage {
-            moved.checked = Some(oids);
-        }
+        let moved = moved_on(next.as_ref(), &coverage);
         let end = finish(self, session, &entered, &pages, &moved).await;
         self.heed_proof(&live.loaded, index, &end);
         Ok(concluded(end, pages, output))
@@ -305,6 +293,27 @@ impl Inner {
             .state_dir
             .as_ref()
             .map(crate::files::StateDir::artefacts))
+    }
+}
+
+/// A phase's place in its definition; past the end when it is in none.
+pub(crate) fn index_of(live: &Live, phase: &Phase) -> usize {
+    let mut phases = live.definition().phases.iter();
+    phases
+        .position(|p| p.name == phase.name)
+        .unwrap_or(usize::MAX)
+}
+
+/// How the run's row changes when a phase commits.
+pub(crate) fn moved_on<'a>(next: Option<&'a Name>, coverage: &'a Coverage) -> Moved<'a> {
+    Moved {
+        attempts: Some(0),
+        keep_claims: false,
+        checked: match coverage {
+            Coverage::Proven(oids) => Some(oids),
+            _ => None,
+        },
+        ..Moved::nothing(next.map(Name::as_str))
     }
 }
 

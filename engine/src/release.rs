@@ -22,7 +22,8 @@ use uuid::Uuid;
 use crate::db::{DbError, Session};
 use crate::engine::Inner;
 use crate::error::Error;
-use crate::hold::{Hold, quorum_of};
+use crate::hold::Hold;
+use crate::lift::quorum_of;
 use crate::run::Live;
 
 /// The switch as it was installed: nobody killed, so nobody had to release.

@@ -9,7 +9,8 @@ use redress_ledger::state::State;
 use uuid::Uuid;
 
 use super::{Next, PlanState, PlanView};
-use crate::hold::{Hold, Switch};
+use crate::hold::Hold;
+use crate::kill::Switch;
 use crate::plan::Action;
 
 /// Digits of a digest in a command line: enough to be unique, few enough to be read.

@@ -1,0 +1,227 @@
+//! Approvals of a plan: made, judged and recorded.
+//!
+//! **Invariant:** every envelope is verified against the local trust roots before anything is written, and again
+//! before it is acted on; who asked for a plan does not approve it.
+
+use redress_ledger::decision::{Decision, Expected, Purpose};
+use redress_ledger::key::SigningKey;
+use redress_ledger::quorum::Signer;
+use redress_ledger::{Envelope, Kind, sign};
+use serde_json::{Value, json};
+
+use crate::crash;
+use crate::engine::{Engine, Inner};
+use crate::error::Error;
+use crate::log::Pages;
+use crate::operate::same_head;
+use crate::planning::StoredPlan;
+use crate::run::Live;
+use crate::tx::Moved;
+
+/// An approval that was recorded.
+#[derive(Clone, Debug)]
+pub struct Approval {
+    /// Who signed.
+    pub signer: Signer,
+    /// The decision.
+    pub decision: Decision,
+    /// The whole envelope.
+    pub envelope: Envelope,
+}
+
+impl Engine {
+    /// Makes the decision that approves a plan, for somebody to sign: it names the kill and the holds in force now.
+    ///
+    /// # Errors
+    /// [`Error::StalePlan`], [`Error::PlanRefused`].
+    pub async fn decision_on(&self, stored: &StoredPlan, reason: &str) -> Result<Decision, Error> {
+        let inner = &self.inner;
+        let session = inner.session().await?;
+        let live = inner.live(&session, stored.plan.run).await?;
+        inner.check_appliable(&live, stored)?;
+        let now = inner.now(&session).await?;
+        let switch = inner.read_switch(&session).await?;
+        let holds = inner.holds_on(&session, &live.row).await?;
+        let requester = &stored.plan.cause.requester;
+        Ok(Decision {
+            run: Some(live.row.id),
+            basis: Some(stored.plan.basis),
+            plan: Some(stored.digest),
+            switch_no: switch.map(|s| s.switch_no),
+            holds: holds.iter().map(|(id, _)| *id).collect(),
+            policy: Some(live.loaded.digest),
+            ..inner.decision(Purpose::PlanApprove, reason, requester, &now)?
+        })
+    }
+
+    /// Signs the approval of a plan and records it.
+    ///
+    /// # Errors
+    /// As [`Engine::approve_envelope`].
+    pub async fn approve(
+        &self,
+        stored: &StoredPlan,
+        key: &SigningKey,
+        reason: &str,
+    ) -> Result<Approval, Error> {
+        let decision = self.decision_on(stored, reason).await?;
+        let envelope = sign(&decision, key)?;
+        crash::point("decision.signed");
+        self.approve_envelope(stored, envelope).await
+    }
+
+    /// Verifies an envelope that approves a plan and records it.
+    ///
+    /// # Errors
+    /// [`Error::NoTrust`], [`Error::Decision`] (unknown key, bad signature, for another run, basis, plan, environment,
+    /// expired, replayed), [`Error::StalePlan`].
+    pub async fn approve_envelope(
+        &self,
+        stored: &StoredPlan,
+        envelope: Envelope,
+    ) -> Result<Approval, Error> {
+        let inner = &self.inner;
+        let session = inner.session().await?;
+        let live = inner.live(&session, stored.plan.run).await?;
+        inner.check_appliable(&live, stored)?;
+        let now = inner.now(&session).await?;
+        let judged = inner.judge_approval(&live, stored, &envelope, &now);
+        let judged = judged.and_then(|counting| {
+            counting.into_iter().next().ok_or_else(|| {
+                Error::ApprovalsMissing("the requester of a plan cannot approve it".to_owned())
+            })
+        });
+        let approval = match judged {
+            Ok(approval) => approval,
+            Err(error) => {
+                inner
+                    .note_refusal(&session, &live, stored.digest, &error)
+                    .await?;
+                return Err(error);
+            }
+        };
+        let entered = inner.enter_run(&session, live.row.id, None, false).await?;
+        let result = async {
+            same_head(&live, &entered)?;
+            let mut pages = Pages::after(
+                inner.common(&live, &entered),
+                entered.seq,
+                entered.head,
+                entered.state,
+            );
+            let body = json!({
+                "plan": stored.digest.to_string(),
+                "decision_id": approval.decision.id.to_string(),
+                "principal": approval.signer.principal,
+                "role": approval.signer.role.as_str(),
+                "key": approval.signer.key_id.to_string(),
+                "envelope": envelope.to_value(),
+            });
+            pages.push(Kind::PlanApproved, None, body)?;
+            inner
+                .settle(
+                    &session,
+                    &entered,
+                    &pages,
+                    &Moved::nothing(entered.phase.as_deref()),
+                )
+                .await
+        }
+        .await;
+        if result.is_err() {
+            inner.rollback(&session).await;
+        }
+        match result {
+            Err(Error::Db(error)) if error.constraint() == Some("decision_is_used_once") => {
+                Err(Error::Replayed(approval.decision.id))
+            }
+            other => other.map(|()| approval),
+        }
+    }
+
+    /// The approvals of a plan that count now.
+    ///
+    /// # Errors
+    /// [`Error::NoTrust`] when there are approvals and no trust roots to judge them.
+    pub async fn approvals(&self, stored: &StoredPlan) -> Result<Vec<Approval>, Error> {
+        let inner = &self.inner;
+        let session = inner.session().await?;
+        let live = inner.live(&session, stored.plan.run).await?;
+        let now = inner.now(&session).await?;
+        inner.valid_approvals(&live, stored, &now)
+    }
+}
+
+impl Inner {
+    fn expected_of<'a>(&'a self, live: &Live, stored: &StoredPlan, now: &'a str) -> Expected<'a> {
+        let mut expected = Expected::new(
+            Purpose::PlanApprove,
+            &self.installation.origin,
+            self.installation.generation,
+            now,
+        );
+        expected.run = Some(live.row.id);
+        expected.basis = Some(stored.plan.basis);
+        expected.plan = Some(stored.digest);
+        expected
+    }
+
+    /// One approval for each who signed the envelope and did not ask for the plan.
+    fn judge_approval(
+        &self,
+        live: &Live,
+        stored: &StoredPlan,
+        envelope: &Envelope,
+        now: &str,
+    ) -> Result<Vec<Approval>, Error> {
+        let trust = self.trust.as_ref().ok_or(Error::NoTrust)?;
+        let verified = envelope.verify(trust)?;
+        verified
+            .decision
+            .check(&self.expected_of(live, stored, now))?;
+        let requester = &stored.plan.cause.requester;
+        let counting = verified
+            .signers
+            .into_iter()
+            .filter(|signer| &signer.principal != requester);
+        Ok(counting
+            .map(|signer| Approval {
+                signer,
+                decision: verified.decision.clone(),
+                envelope: envelope.clone(),
+            })
+            .collect())
+    }
+
+    /// Approvals in the log that still verify, against the local roots, for this very plan.
+    pub(crate) fn valid_approvals(
+        &self,
+        live: &Live,
+        stored: &StoredPlan,
+        now: &str,
+    ) -> Result<Vec<Approval>, Error> {
+        let digest = stored.digest.to_string();
+        let mut approvals = Vec::new();
+        for entry in live
+            .story
+            .entries
+            .iter()
+            .filter(|e| e.record.kind == Kind::PlanApproved)
+        {
+            if entry.record.body.get("plan").and_then(Value::as_str) != Some(digest.as_str()) {
+                continue;
+            }
+            let Some(envelope) = entry.record.body.get("envelope") else {
+                continue;
+            };
+            let envelope = Envelope::from_value(envelope)?;
+            match self.judge_approval(live, stored, &envelope, now) {
+                Ok(counting) => approvals.extend(counting),
+                Err(Error::NoTrust) => return Err(Error::NoTrust),
+                // It counted once; an expired or revoked signer counts no more.
+                Err(error) => tracing::info!(%error, plan = digest, "approval does not count"),
+            }
+        }
+        Ok(approvals)
+    }
+}

@@ -1,0 +1,196 @@
+//! Plans a run's compensation for a person, stores the plan and finds it again.
+//!
+//! **Invariant:** what is stored under a digest is that plan, and equal circumstances give the equal plan.
+
+use std::collections::BTreeMap;
+
+use redress_ledger::Hash;
+use redress_ledger::decision::Basis;
+use redress_ledger::state::State;
+use redress_sql as sql;
+use uuid::Uuid;
+
+use crate::crash;
+use crate::db::{DbError, Session};
+use crate::engine::{Engine, Inner};
+use crate::error::Error;
+use crate::log::Pages;
+use crate::name::Name;
+use crate::operate::{same_head, wrong_state};
+use crate::plan::{Action, Cause, CauseKind, Plan, Policy};
+use crate::run::RunRow;
+use crate::tx::{Moved, hash_at};
+
+/// A plan that is stored.
+#[derive(Clone, Debug)]
+pub struct StoredPlan {
+    /// Its digest.
+    pub digest: Hash,
+    /// The plan.
+    pub plan: Plan,
+}
+
+impl Engine {
+    /// Plans the compensation of a run and stores the plan. Equal circumstances give the equal plan.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] when nothing can be planned; [`Error::UnknownRun`].
+    pub async fn plan(
+        &self,
+        run: Uuid,
+        overrides: BTreeMap<Name, Action>,
+        reason: &str,
+    ) -> Result<StoredPlan, Error> {
+        let inner = &self.inner;
+        let session = inner.session().await?;
+        let live = inner.live(&session, run).await?;
+        if !matches!(
+            live.story.state,
+            State::Failed | State::Stuck | State::Completed
+        ) {
+            return Err(wrong_state(
+                &live,
+                "a failed, stuck or completed run is planned for",
+            ));
+        }
+        let kind = match (&live.story.failed, &live.row.error) {
+            (Some(phase), Some((code, message))) => CauseKind::Failure {
+                phase: phase.clone(),
+                code: code.clone(),
+                message: message.clone(),
+            },
+            _ => CauseKind::Requested {},
+        };
+        let cause = Cause {
+            kind,
+            reason: reason.to_owned(),
+            requester: inner.actor.clone(),
+        };
+        let policy = Policy {
+            artefact_adapters: inner.artefact_adapters(),
+            overrides,
+        };
+        let basis = Basis {
+            seq: live.row.basis.0,
+            hash: live.row.basis.1,
+        };
+        let plan = inner.plan_for(&live, basis, &cause, &policy, None);
+        let digest = plan.digest()?;
+        if live.row.plan == Some(digest) {
+            return Ok(StoredPlan { digest, plan });
+        }
+        let entered = inner.enter_run(&session, run, None, false).await?;
+        let result = async {
+            same_head(&live, &entered)?;
+            let mut pages = Pages::after(
+                inner.common(&live, &entered),
+                entered.seq,
+                entered.head,
+                entered.state,
+            );
+            inner.push_plan(&session, &mut pages, &plan).await?;
+            crash::point("plan.before_commit");
+            let moved = Moved {
+                plan: Some(digest),
+                ..Moved::nothing(entered.phase.as_deref())
+            };
+            inner.settle(&session, &entered, &pages, &moved).await
+        }
+        .await;
+        if result.is_err() {
+            inner.rollback(&session).await;
+        }
+        result.map(|()| StoredPlan { digest, plan })
+    }
+
+    /// Finds a stored plan by its digest, by a prefix of it, or by its run's id.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPlan`].
+    pub async fn find_plan(&self, text: &str) -> Result<StoredPlan, Error> {
+        let inner = &self.inner;
+        let session = inner.session().await?;
+        if let Ok(run) = text.parse::<Uuid>() {
+            let row = session
+                .query_opt(inner.sql.text(sql::PLAN_OF_RUN), &[&run])
+                .await
+                .map_err(DbError::from)?
+                .ok_or_else(|| Error::UnknownPlan(text.to_owned()))?;
+            let digest = hash_at(&row, 0)?;
+            let plan = inner.plan_by_digest(&session, digest).await?;
+            return Ok(StoredPlan { digest, plan });
+        }
+        let unknown = || Error::UnknownPlan(text.to_owned());
+        if text.len() < 8 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(unknown());
+        }
+        let rows = session
+            .query(
+                inner.sql.text(sql::PLANS_BY_PREFIX),
+                &[&text.to_ascii_lowercase()],
+            )
+            .await
+            .map_err(DbError::from)?;
+        let [row] = rows.as_slice() else {
+            return Err(unknown());
+        };
+        let digest = hash_at(row, 0)?;
+        let plan = inner.plan_by_digest(&session, digest).await?;
+        Ok(StoredPlan { digest, plan })
+    }
+}
+
+impl Inner {
+    pub(crate) async fn plan_by_digest(
+        &self,
+        session: &Session,
+        digest: Hash,
+    ) -> Result<Plan, Error> {
+        let read = self.prepare(session, sql::PLAN_BY_DIGEST).await?;
+        let row = session
+            .query_opt(&read, &[&digest.as_bytes().as_slice()])
+            .await
+            .map_err(DbError::from)?;
+        let row = row.ok_or_else(|| Error::UnknownPlan(digest.to_string()))?;
+        let bytes: Vec<u8> = row.try_get(2).map_err(DbError::from)?;
+        let plan = Plan::from_canonical(&bytes)?;
+        if Hash::of(&bytes) != digest {
+            return Err(Error::Inconsistent(format!(
+                "the stored plan is not the one of its digest {digest}"
+            )));
+        }
+        Ok(plan)
+    }
+
+    /// Holds in force that bear on a run, with the run whose failure set each.
+    pub(crate) async fn holds_on(
+        &self,
+        session: &Session,
+        row: &RunRow,
+    ) -> Result<Vec<(Uuid, Option<Uuid>)>, Error> {
+        let list = self.prepare(session, sql::LIST_HOLDS).await?;
+        let rows = session
+            .query(&list, &[&true])
+            .await
+            .map_err(DbError::from)?;
+        let id = row.id.to_string();
+        let mut holds = Vec::new();
+        for found in &rows {
+            let scope: &str = found.try_get(1).map_err(DbError::from)?;
+            let target: Option<&str> = found.try_get(2).map_err(DbError::from)?;
+            let bears = match scope {
+                "saga" => target == Some(row.saga.as_str()),
+                "subject" => target.is_some() && target == row.subject.as_deref(),
+                "run" => target == Some(id.as_str()),
+                _ => true,
+            };
+            if bears {
+                holds.push((
+                    found.try_get(0).map_err(DbError::from)?,
+                    found.try_get(3).map_err(DbError::from)?,
+                ));
+            }
+        }
+        Ok(holds)
+    }
+}
