@@ -12,12 +12,13 @@ use redress::Engine;
 use redress_tests::lab::migrate;
 use redress_tests::{Setup, TestCluster, query_text};
 use serde_json::json;
-use tokio_postgres::NoTls;
+use tokio_postgres::{Client, NoTls};
 
 const PHASES: usize = 5;
 const IN_FLIGHT: [usize; 3] = [1, 16, 64];
 const SECONDS_DEFAULT: u64 = 4;
 const ROUNDS: usize = 3;
+const WARM_UP: Duration = Duration::from_secs(2);
 
 const SCHEMA: &str = "
 create schema shop;
@@ -29,11 +30,7 @@ fn main() {
         .filter_map(|a| a.parse().ok())
         .next()
         .unwrap_or(SECONDS_DEFAULT);
-    let cluster = Setup::new()
-        .durable()
-        .set("max_connections", "300")
-        .set("track_functions", "all")
-        .start();
+    let cluster = Setup::new().durable().set("max_connections", "300").start();
     let database = cluster.fresh_database();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -49,10 +46,15 @@ fn main() {
         println!("five-phase SQL saga against the plain loop, {ROUNDS} rounds of {seconds} s each, median ratio");
         println!("{:>9} {:>12} {:>12} {:>7}", "in flight", "saga tx/s", "plain tx/s", "ratio");
         for in_flight in IN_FLIGHT {
+            // Both have their sessions and have used them before anything is counted.
+            let (engine, clients) = (engine(database.url(), in_flight + 4).await, clients(database.url(), in_flight).await);
+            saga(&engine, in_flight, WARM_UP).await;
+            plain(&clients, WARM_UP).await;
+            let time = Duration::from_secs(seconds);
             let mut rounds = Vec::new();
             for _ in 0..ROUNDS {
-                let saga = saga(database.url(), in_flight, Duration::from_secs(seconds)).await;
-                let plain = plain(database.url(), in_flight, Duration::from_secs(seconds)).await;
+                let saga = saga(&engine, in_flight, time).await;
+                let plain = plain(&clients, time).await;
                 rounds.push((saga / plain, saga, plain));
             }
             rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -66,15 +68,18 @@ fn main() {
 /// Server and client CPU per transaction at 16 in flight: not moved by what else the machine does.
 async fn cpu(cluster: &TestCluster, url: &str, seconds: u64) {
     let time = Duration::from_secs(seconds);
+    let (engine, clients) = (engine(url, 20).await, clients(url, 16).await);
+    saga(&engine, 16, WARM_UP).await;
+    plain(&clients, WARM_UP).await;
     for name in ["saga", "plain"] {
         let (server, client) = (
             children_ticks(cluster.postmaster()),
             ticks(std::process::id()),
         );
         let rate = if name == "saga" {
-            saga(url, 16, time).await
+            saga(&engine, 16, time).await
         } else {
-            plain(url, 16, time).await
+            plain(&clients, time).await
         };
         // Sessions of the pools have ended or not; what they used is counted in their parent when they have.
         let count = rate * seconds as f64;
@@ -85,8 +90,6 @@ async fn cpu(cluster: &TestCluster, url: &str, seconds: u64) {
             us(ticks(std::process::id()) - client)
         );
     }
-    let calls = "select funcname, calls, round((self_time * 1000 / calls)::numeric, 1) from pg_stat_user_functions order by self_time desc";
-    println!("{}", query_text(url, calls));
 }
 
 fn stat(pid: u32) -> Vec<u64> {
@@ -158,8 +161,7 @@ async fn engine(url: &str, size: usize) -> Engine {
 }
 
 /// Transactions per second of sagas, `in_flight` at once.
-async fn saga(url: &str, in_flight: usize, time: Duration) -> f64 {
-    let engine = engine(url, in_flight + 4).await;
+async fn saga(engine: &Engine, in_flight: usize, time: Duration) -> f64 {
     let done = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     let tasks: Vec<_> = (0..in_flight)
@@ -187,22 +189,27 @@ async fn saga(url: &str, in_flight: usize, time: Duration) -> f64 {
     done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
 }
 
-/// Transactions per second of the plain loop.
-async fn plain(url: &str, in_flight: usize, time: Duration) -> f64 {
-    let done = Arc::new(AtomicU64::new(0));
+/// Connections of the plain loop.
+async fn clients(url: &str, in_flight: usize) -> Vec<Arc<Client>> {
     let mut clients = Vec::new();
     for _ in 0..in_flight {
         let (client, connection) = tokio_postgres::connect(url, NoTls)
             .await
             .expect("a connection");
         tokio::spawn(connection);
-        clients.push(client);
+        clients.push(Arc::new(client));
     }
+    clients
+}
+
+/// Transactions per second of the plain loop.
+async fn plain(clients: &[Arc<Client>], time: Duration) -> f64 {
+    let done = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     let tasks: Vec<_> = clients
-        .into_iter()
+        .iter()
         .map(|client| {
-            let done = Arc::clone(&done);
+            let (client, done) = (Arc::clone(client), Arc::clone(&done));
             tokio::spawn(async move {
                 let entry = "insert into shop.entry (run, phase, note) values ($1, $2, $3)";
                 let log = "insert into shop.log (run, phase, body) values ($1, $2, $3)";
