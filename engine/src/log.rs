@@ -339,7 +339,6 @@ impl Story {
         hash: Hash,
     ) -> Result<(), LogError> {
         let body = &record.body;
-        let field = |name: &'static str| body.get(name).cloned().unwrap_or(Value::Null);
         let phase = body
             .get("phase")
             .and_then(Value::as_str)
@@ -353,76 +352,12 @@ impl Story {
         };
         match record.kind {
             Kind::RunOpened => {
-                self.input = field("input");
-                self.pre = field("pre");
+                self.input = field(body, "input");
+                self.pre = field(body, "pre");
             }
-            Kind::PhaseCommitted => {
-                let phase = need(phase)?;
-                let attempts = self.traces.get(&phase).map_or(0, |t| t.attempts) + 1;
-                let trace = Trace {
-                    state: "committed",
-                    attempts,
-                    record: (seq, hash),
-                    error: None,
-                };
-                self.traces.insert(phase.clone(), trace);
-                self.outputs.insert(phase.to_string(), field("output"));
-                self.compensated.remove(&phase);
-                self.committed.push(Committed {
-                    phase,
-                    seq,
-                    hash,
-                    undo: field("undo"),
-                    touched: field("touched"),
-                });
-            }
-            Kind::PhaseFailed => {
-                let phase = need(phase)?;
-                let attempts = self.traces.get(&phase).map_or(0, |t| t.attempts) + 1;
-                let text = |name: &'static str| {
-                    body.get(name)
-                        .and_then(Value::as_str)
-                        .unwrap_or_default()
-                        .to_owned()
-                };
-                let error = Some((text("code"), text("message")));
-                let last = body.get("final") == Some(&Value::Bool(true));
-                let trace = Trace {
-                    state: if last { "failed" } else { "pending" },
-                    attempts,
-                    record: (seq, hash),
-                    error,
-                };
-                self.traces.insert(phase.clone(), trace);
-                if body.get("continue") == Some(&Value::Bool(true)) {
-                    self.passed_over.insert(phase);
-                } else if last {
-                    self.failed = Some(phase);
-                }
-            }
-            Kind::CompensationCommitted => {
-                let phase = need(phase)?;
-                let action = body
-                    .get("action")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                let state = match action {
-                    "decide" => "decided",
-                    "discard" => "discarded",
-                    "nothing" => "standing",
-                    _ => "reverted",
-                };
-                if let Some(trace) = self.traces.get_mut(&phase) {
-                    // A failed attempt whose artefact is discarded stays failed: it never was committed.
-                    if trace.state != "failed" {
-                        trace.state = state;
-                    }
-                    trace.record = (seq, hash);
-                }
-                self.committed.retain(|c| c.phase != phase);
-                self.outputs.remove(phase.as_str());
-                self.compensated.insert(phase);
-            }
+            Kind::PhaseCommitted => self.remember_commit(need(phase)?, (seq, hash), body),
+            Kind::PhaseFailed => self.remember_failure(need(phase)?, (seq, hash), body),
+            Kind::CompensationCommitted => self.remember_action(need(phase)?, (seq, hash), body),
             Kind::PlanStarted => {
                 self.running_plan = body
                     .get("plan")
@@ -437,6 +372,74 @@ impl Story {
         Ok(())
     }
 
+    fn remember_commit(&mut self, phase: Name, record: (i64, Hash), body: &Value) {
+        let attempts = self.traces.get(&phase).map_or(0, |t| t.attempts) + 1;
+        let trace = Trace {
+            state: "committed",
+            attempts,
+            record,
+            error: None,
+        };
+        self.traces.insert(phase.clone(), trace);
+        self.outputs
+            .insert(phase.to_string(), field(body, "output"));
+        self.compensated.remove(&phase);
+        self.committed.push(Committed {
+            phase,
+            seq: record.0,
+            hash: record.1,
+            undo: field(body, "undo"),
+            touched: field(body, "touched"),
+        });
+    }
+
+    fn remember_failure(&mut self, phase: Name, record: (i64, Hash), body: &Value) {
+        let attempts = self.traces.get(&phase).map_or(0, |t| t.attempts) + 1;
+        let text = |name: &'static str| {
+            body.get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let error = Some((text("code"), text("message")));
+        let last = body.get("final") == Some(&Value::Bool(true));
+        let trace = Trace {
+            state: if last { "failed" } else { "pending" },
+            attempts,
+            record,
+            error,
+        };
+        self.traces.insert(phase.clone(), trace);
+        if body.get("continue") == Some(&Value::Bool(true)) {
+            self.passed_over.insert(phase);
+        } else if last {
+            self.failed = Some(phase);
+        }
+    }
+
+    fn remember_action(&mut self, phase: Name, record: (i64, Hash), body: &Value) {
+        let action = body
+            .get("action")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let state = match action {
+            "decide" => "decided",
+            "discard" => "discarded",
+            "nothing" => "standing",
+            _ => "reverted",
+        };
+        if let Some(trace) = self.traces.get_mut(&phase) {
+            // A failed attempt whose artefact is discarded stays failed: it never was committed.
+            if trace.state != "failed" {
+                trace.state = state;
+            }
+            trace.record = record;
+        }
+        self.committed.retain(|c| c.phase != phase);
+        self.outputs.remove(phase.as_str());
+        self.compensated.insert(phase);
+    }
+
     /// Phases that need not run any more: committed, or failed and passed over.
     pub fn done(&self) -> BTreeSet<Name> {
         self.committed
@@ -445,4 +448,9 @@ impl Story {
             .chain(self.passed_over.iter().cloned())
             .collect()
     }
+}
+
+/// A field of a body, null when it is not there.
+fn field(body: &Value, name: &str) -> Value {
+    body.get(name).cloned().unwrap_or(Value::Null)
 }

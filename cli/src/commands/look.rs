@@ -233,6 +233,22 @@ pub fn print_run(place: &Place, view: &RunView) -> Result<(), Fail> {
         "head     record {}, {}",
         view.head.seq, view.head.hash
     ))?;
+    print_phases(place, view)?;
+    print_plan(place, view)?;
+    if let Some(next) = &view.next {
+        let who: Vec<String> = next.who.iter().map(ToString::to_string).collect();
+        let who = if who.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", who.join(", "))
+        };
+        say.line(&format!("next     {}{who}", plain(&next.what)))?;
+        say.line(&format!("         {}", plain(&next.command)))?;
+    }
+    Ok(())
+}
+
+fn print_phases(place: &Place, view: &RunView) -> Result<(), Fail> {
     let rows: Vec<Vec<String>> = view
         .phases
         .iter()
@@ -254,23 +270,11 @@ pub fn print_run(place: &Place, view: &RunView) -> Result<(), Fail> {
             ]
         })
         .collect();
-    say.table(
+    place.say.table(
         &["phase", "state", "tries", "record", "error"],
         &[0, 1],
         &rows,
-    )?;
-    print_plan(place, view)?;
-    if let Some(next) = &view.next {
-        let who: Vec<String> = next.who.iter().map(ToString::to_string).collect();
-        let who = if who.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", who.join(", "))
-        };
-        say.line(&format!("next     {}{who}", plain(&next.what)))?;
-        say.line(&format!("         {}", plain(&next.command)))?;
-    }
-    Ok(())
+    )
 }
 
 fn print_plan(place: &Place, view: &RunView) -> Result<(), Fail> {
