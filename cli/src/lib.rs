@@ -34,7 +34,7 @@ use crate::place::Place;
 
 /// Runs one command line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(without_cargos_dashes(arguments)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version go to standard output, where a closed pipe is no error.
@@ -96,4 +96,31 @@ fn listen(globals: &Globals) {
 /// The whole command line, for completions.
 pub(crate) fn command_line() -> clap::Command {
     Cli::command()
+}
+
+/// `cargo demo -- --file DOC.md` runs an alias that has its own `--`, so that a second one stands behind `demo`.
+fn without_cargos_dashes(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments.get(1).is_some_and(|word| word == "demo")
+        && arguments.get(2).is_some_and(|word| word == "--")
+    {
+        arguments.remove(2);
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod dashes {
+    use super::*;
+
+    #[test]
+    fn the_dashes_of_an_alias_are_not_an_argument() {
+        let words = |text: &str| -> Vec<OsString> { text.split(' ').map(OsString::from).collect() };
+        let check = |given: &str, taken: &str| {
+            assert_eq!(without_cargos_dashes(words(given)), words(taken));
+        };
+        check("redress demo -- --file a.md", "redress demo --file a.md");
+        check("redress demo --file a.md", "redress demo --file a.md");
+        check("redress show -- x", "redress show -- x");
+    }
 }
