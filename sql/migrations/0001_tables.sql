@@ -120,7 +120,7 @@ create table record (
   constraint record_transition_is_whole check
     ((from_state is null) = (event is null) and (event is null) = (to_state is null)),
   -- The same triples as `transition` in redress_ledger::state; a test compares them both ways. One array constant:
-  -- PostgreSQL reads a constraint's expression anew for each statement, and a list of rows costs 40 times as much.
+  -- PostgreSQL reads a constraint's expression anew for each statement, and a list of rows is much more to read.
   constraint record_transition_is_legal check (event is null or from_state || ' ' || event || ' ' || to_state = any ('{
     running phase_committed running,
     running attempt_failed running,

