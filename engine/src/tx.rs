@@ -144,7 +144,10 @@ pub(crate) async fn finish(
     let append = match session.prepare_cached(inner.sql.text(sql::APPEND)).await {
         Ok(statement) => statement,
         // COMMIT was not sent.
-        Err(error) => return Commit::Aborted(error.into()),
+        Err(error) => {
+            roll_back(session).await;
+            return Commit::Aborted(error.into());
+        }
     };
     let run = pages.run();
     let bytes: Vec<&[u8]> = pages.bytes.iter().map(Vec::as_slice).collect();
@@ -187,9 +190,13 @@ pub(crate) async fn end(
     last: impl Future<Output = Result<(), tokio_postgres::Error>>,
 ) -> Commit<()> {
     let mut last = std::pin::pin!(last);
-    // The first poll sends. A statement that could not even be encoded must not be followed by COMMIT.
+    // The first poll sends. A statement that could not even be encoded must not be followed by COMMIT; one that the
+    // server refused already, while this thread was not running, needs none. Both leave the transaction open.
     let sent = match futures_util::poll!(last.as_mut()) {
-        Poll::Ready(Err(error)) => return Commit::Aborted(error.into()),
+        Poll::Ready(Err(error)) => {
+            roll_back(session).await;
+            return Commit::Aborted(error.into());
+        }
         Poll::Ready(Ok(())) => Some(()),
         Poll::Pending => None,
     };
@@ -226,6 +233,18 @@ pub(crate) async fn end(
                 "the server warned at COMMIT: {warning}"
             ))),
         },
+    }
+}
+
+async fn roll_back(session: &Session) {
+    if session.is_closed() {
+        return;
+    }
+    match tokio::time::timeout(ROLLBACK_MAX, session.batch_execute("rollback")).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "rollback"),
+        // A wire that went silent: the server ends the session by its own limits.
+        Err(_) => session.abandon(),
     }
 }
 
@@ -287,15 +306,7 @@ impl Inner {
 
     /// Rolls back; a broken connection has done so by itself.
     pub(crate) async fn rollback(&self, session: &Session) {
-        if session.is_closed() {
-            return;
-        }
-        match tokio::time::timeout(ROLLBACK_MAX, session.batch_execute("rollback")).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "rollback"),
-            // A wire that went silent: the server ends the session by its own limits.
-            Err(_) => session.abandon(),
-        }
+        roll_back(session).await;
     }
 
     /// Finds out what became of a commit in doubt that was made under an epoch.

@@ -1,5 +1,6 @@
 //! One phase, one transaction: whatever its adapter does, effect and record commit together or not at all.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -602,11 +603,17 @@ async fn a_commit_in_doubt_is_resolved_under_the_row_lock_and_not_repeated() {
             tokio::spawn(async move { engine.drive(id).await })
         };
         // Beat and claim wait as well; they are let through one by one until the phase's COMMIT is the one that waits.
+        // Each once only: a second signal would reach the COMMIT that follows.
         let waiting = "select pid from pg_stat_activity where wait_event = 'SyncRep' and query ilike 'commit%' limit 1";
-        let others = "select count(pg_cancel_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep' and query not ilike 'commit%'";
-        let mut pid = String::new();
+        let others = "select pid, query_start from pg_stat_activity where wait_event = 'SyncRep' and query not ilike 'commit%'";
+        let (mut pid, mut let_through) = (String::new(), HashSet::new());
         until("a COMMIT waits for the standby", async || {
-            lab.sql(others);
+            for line in lab.sql(others).lines() {
+                if let_through.insert(line.to_owned()) {
+                    let (pid, _) = line.split_once('|').expect("two columns");
+                    lab.sql(&format!("select pg_cancel_backend({pid})"));
+                }
+            }
             pid = lab.sql(waiting);
             !pid.is_empty()
         })
