@@ -258,7 +258,7 @@ impl Inner {
             if kind != Kind::Decision.as_str() {
                 continue;
             }
-            let bytes: Vec<u8> = row.try_get(9).map_err(DbError::from)?;
+            let bytes: Vec<u8> = row.try_get("bytes").map_err(DbError::from)?;
             let Ok(record) = Record::decode(&bytes) else {
                 continue;
             };

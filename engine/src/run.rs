@@ -226,7 +226,7 @@ impl Inner {
         for row in &rows {
             records.push((
                 row.try_get(0).map_err(DbError::from)?,
-                row.try_get(9).map_err(DbError::from)?,
+                row.try_get("bytes").map_err(DbError::from)?,
             ));
         }
         Ok(Story::read(run, records)?)

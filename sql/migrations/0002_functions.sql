@@ -5,26 +5,31 @@
 --   RDR01 unknown run RDR02 fenced (epoch)   RDR03 state    RDR04 phase    RDR05 transaction  RDR06 log head
 --   RDR07 record does not fit the chain      RDR08 coverage has changed    RDR09 unknown definition
 
--- The first four are called from the others, which are pinned; they use nothing but pg_catalog or run as their caller.
+-- The first five are called from the others, which are pinned; they use nothing but pg_catalog or run as their caller.
 
 create function now_text() returns text language sql volatile as $$
   select pg_catalog.to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 
--- Settings of the transaction: never of the session, which a pooler may give to somebody else.
-create function set_limits(p_statement_ms int, p_lock_ms int, p_idle_ms int) returns void
-language plpgsql volatile as $$
-begin
-  -- Setting what is set already costs a report to the client at both ends of the transaction.
-  perform set_config('statement_timeout', p_statement_ms::text, true),
-          set_config('lock_timeout', p_lock_ms::text, true),
-          set_config('idle_in_transaction_session_timeout', p_idle_ms::text, true),
-          case when current_setting('TimeZone') <> 'UTC' then set_config('TimeZone', 'UTC', true) end,
-          case when current_setting('DateStyle') <> 'ISO, YMD' then set_config('DateStyle', 'ISO, YMD', true) end,
-          case when current_setting('IntervalStyle') <> 'iso_8601' then set_config('IntervalStyle', 'iso_8601', true) end,
-          case when current_setting('bytea_output') <> 'hex' then set_config('bytea_output', 'hex', true) end,
-          case when current_setting('extra_float_digits') <> '1' then set_config('extra_float_digits', '1', true) end;
-end $$;
+-- From, event and to as one text; null when the record moves nothing.
+create function transition_of(p_transition jsonb) returns text language sql immutable as $$
+  select (p_transition ->> 'from') || ' ' || (p_transition ->> 'event') || ' ' || (p_transition ->> 'to')
+$$;
+
+-- Settings of the transaction: never of the session, which a pooler may give to somebody else. One expression, so that
+-- PostgreSQL puts it into the statement that calls it. Setting what is set already would cost a report to the client
+-- at both ends of the transaction.
+create function set_limits(p_statement_ms int, p_lock_ms int, p_idle_ms int) returns text language sql volatile as $$
+  select concat(
+    set_config('statement_timeout', p_statement_ms::text, true),
+    set_config('lock_timeout', p_lock_ms::text, true),
+    set_config('idle_in_transaction_session_timeout', p_idle_ms::text, true),
+    case when current_setting('TimeZone') <> 'UTC' then set_config('TimeZone', 'UTC', true) end,
+    case when current_setting('DateStyle') <> 'ISO, YMD' then set_config('DateStyle', 'ISO, YMD', true) end,
+    case when current_setting('IntervalStyle') <> 'iso_8601' then set_config('IntervalStyle', 'iso_8601', true) end,
+    case when current_setting('bytea_output') <> 'hex' then set_config('bytea_output', 'hex', true) end,
+    case when current_setting('extra_float_digits') <> '1' then set_config('extra_float_digits', '1', true) end)
+$$;
 
 -- Takes the gate, then reads the switch. The order inside one VOLATILE function is what makes it safe at
 -- READ COMMITTED: the read gets a snapshot that is younger than the lock.
@@ -72,6 +77,9 @@ begin
 end $$;
 
 -- Entry of a forward phase. Returns the transaction id, the head of the log and the time of the record.
+-- Three statements, since each is paid anew in every transaction: the gate; run, limits and switch, whose snapshot is
+-- younger than the gate's lock; then the holds, whose snapshot is younger than the row's lock. What is not as it should
+-- be is told by the functions that refuse it.
 create function enter_phase(
   p_run uuid, p_epoch bigint, p_phase text, p_saga text, p_subject text,
   p_statement_ms int, p_lock_ms int, p_idle_ms int,
@@ -79,13 +87,19 @@ create function enter_phase(
 language plpgsql volatile security definer set search_path from current as $$
 declare
   r record;
+  v_held boolean;
 begin
-  perform set_limits(p_statement_ms, p_lock_ms, p_idle_ms);
-  switch_no := pass_switch(null);
-  select t.epoch, t.state, t.phase, t.saga, t.subject, t.seq, t.head into r
-    from run t where t.id = p_run for no key update;
-  -- Mostly there is no hold at all; that question is answered from an empty index.
-  if exists (select from hold where released_at is null) then
+  lock table gate in row share mode;
+  select t.epoch, t.state, t.phase, t.saga, t.subject, t.seq, t.head, set_limits(p_statement_ms, p_lock_ms, p_idle_ms),
+         (select max(s.switch_no) from switch s having count(*) = 1 and max(s.state) = 'run'
+             and current_setting('transaction_isolation') = 'read committed') as switch_no
+    into r from run t where t.id = p_run for no key update;
+  select pg_current_xact_id()::text, now_text(), exists (select from hold where released_at is null), r.seq, r.head, r.switch_no
+    into xid, at, v_held, seq, head, switch_no;
+  if switch_no is null then
+    switch_no := pass_switch(null);
+  end if;
+  if v_held then
     perform heed_holds(p_saga, p_subject, p_run, '{}');
   end if;
   if r.epoch is distinct from p_epoch or r.state is distinct from 'running' or r.phase is distinct from p_phase
@@ -99,7 +113,6 @@ begin
     end if;
     raise exception 'phase % is not the next one (%) of run %', p_phase, r.phase, p_run using errcode = 'RDR04';
   end if;
-  select pg_current_xact_id()::text, r.seq, r.head, now_text() into xid, seq, head, at;
 end $$;
 
 -- Opens a run. `existing` is null when it was opened here; else the run that has the key already.
@@ -200,6 +213,7 @@ declare
   j jsonb;
   v_oid oid;
   v_changed boolean;
+  v_basic boolean;
   n bigint := p_seq;
   v_head bytea := p_head;
   v_basis_seq bigint;
@@ -226,13 +240,13 @@ begin
        or (j ->> 'run')::uuid is distinct from p_run or (j ->> 'epoch')::bigint is distinct from p_epoch then
       raise exception 'record % does not fit the chain of run %', n, p_run using errcode = 'RDR07';
     end if;
-    v_head := sha256('\x00'::bytea || b);
-    insert into record (run, seq, hash, kind, phase, epoch, switch_no, xid, from_state, event, to_state, bytes)
-    values (p_run, n, v_head, j ->> 'kind', j #>> '{body,phase}', p_epoch, (j ->> 'switch_no')::bigint,
-            pg_current_xact_id(), j #>> '{body,transition,from}', j #>> '{body,transition,event}',
-            j #>> '{body,transition,to}', b);
-    if j ->> 'kind' = any ('{run.opened, phase.committed, phase.failed, phase.intended, compensation.committed,
-                             compensation.failed, resolved, run.cancelled, run.resumed}'::text[]) then
+    insert into record as r (run, seq, hash, kind, phase, epoch, switch_no, xid, transition, bytes)
+    values (p_run, n, sha256('\x00'::bytea || b), j ->> 'kind', j #>> '{body,phase}', p_epoch,
+            (j ->> 'switch_no')::bigint, pg_current_xact_id(), transition_of(j #> '{body,transition}'), b)
+    returning r.hash, r.kind = any ('{run.opened, phase.committed, phase.failed, phase.intended, compensation.committed,
+                             compensation.failed, resolved, run.cancelled, run.resumed}'::text[])
+      into v_head, v_basic;
+    if v_basic then
       v_basis_seq := n;
       v_basis := v_head;
     end if;

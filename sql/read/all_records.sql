@@ -1,5 +1,5 @@
 -- Every record, run by run: after run and seq, limit.
-select run, seq, hash, kind, phase, epoch, switch_no, from_state, event, to_state, bytes
+select run, seq, hash, kind, phase, epoch, switch_no, transition, bytes
 from redress.record
 where (run, seq) > ($1, $2)
 order by run, seq

@@ -1,6 +1,11 @@
 //! The five-phase SQL saga beside the plain loop a programmer would write by hand (begin, business insert, log insert,
 //! commit: four round trips), same driver, same server, in one run, in turns.
 //!
+//! Between the two stands the floor: what any saga that can be recovered must do in a phase's transaction (pass the
+//! gate, lock the run's row and read it, the effect, a record of the same size, the run's row moved), as bare prepared
+//! statements in two flights, without a function, a check, a chain or a role. It tells how much of the distance to the
+//! plain loop is the work itself and how much is ours.
+//!
 //! `cargo bench -p redress-tests --bench phase [-- SECONDS]` prints transactions per second and their ratio at 1, 16
 //! and 64 in flight. A ratio is what counts: these machines are noisy.
 
@@ -23,7 +28,10 @@ const WARM_UP: Duration = Duration::from_secs(2);
 const SCHEMA: &str = "
 create schema shop;
 create table shop.entry (id uuid primary key default gen_random_uuid(), run text not null, phase int not null, note text not null);
-create table shop.log (id uuid primary key default gen_random_uuid(), run text not null, phase int not null, body text not null);";
+create table shop.log (id uuid primary key default gen_random_uuid(), run text not null, phase int not null, body text not null);
+create table shop.gate (one boolean primary key);
+create table shop.run (id uuid primary key, state text not null, seq bigint not null, head bytea not null) with (fillfactor = 50);
+create table shop.record (run uuid, seq bigint, hash bytea not null, kind text not null, bytes bytea not null, primary key (run, seq));";
 
 fn main() {
     let seconds = std::env::args()
@@ -44,22 +52,30 @@ fn main() {
             return;
         }
         println!("five-phase SQL saga against the plain loop, {ROUNDS} rounds of {seconds} s each, median ratio");
-        println!("{:>9} {:>12} {:>12} {:>7}", "in flight", "saga tx/s", "plain tx/s", "ratio");
+        println!(
+            "{:>9} {:>12} {:>12} {:>12} {:>11} {:>11} {:>12}",
+            "in flight", "saga tx/s", "floor tx/s", "plain tx/s", "saga/plain", "saga/floor", "floor/plain"
+        );
         for in_flight in IN_FLIGHT {
             // Both have their sessions and have used them before anything is counted.
             let (engine, clients) = (engine(database.url(), in_flight + 4).await, clients(database.url(), in_flight).await);
             saga(&engine, in_flight, WARM_UP).await;
             plain(&clients, WARM_UP).await;
+            floor(&clients, WARM_UP).await;
             let time = Duration::from_secs(seconds);
             let mut rounds = Vec::new();
             for _ in 0..ROUNDS {
                 let saga = saga(&engine, in_flight, time).await;
+                let floor = floor(&clients, time).await;
                 let plain = plain(&clients, time).await;
-                rounds.push((saga / plain, saga, plain));
+                rounds.push((saga / plain, saga, floor, plain));
             }
             rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let (ratio, saga, plain) = rounds[ROUNDS / 2];
-            println!("{in_flight:>9} {saga:>12.0} {plain:>12.0} {ratio:>7.2}");
+            let (ratio, saga, floor, plain) = rounds[ROUNDS / 2];
+            let (of_floor, floor_ratio) = (saga / floor, floor / plain);
+            println!(
+                "{in_flight:>9} {saga:>12.0} {floor:>12.0} {plain:>12.0} {ratio:>11.2} {of_floor:>11.2} {floor_ratio:>12.2}"
+            );
         }
         commits_per_saga(database.url()).await;
     });
@@ -236,6 +252,87 @@ async fn plain(clients: &[Arc<Client>], time: Duration) -> f64 {
         task.await.expect("no panic");
     }
     done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
+}
+
+/// Transactions per second of the floor; each client has a run of its own.
+async fn floor(clients: &[Arc<Client>], time: Duration) -> f64 {
+    let done = Arc::new(AtomicU64::new(0));
+    let started = Instant::now();
+    let tasks: Vec<_> = clients
+        .iter()
+        .map(|client| {
+            let (client, done) = (Arc::clone(client), Arc::clone(&done));
+            tokio::spawn(async move {
+                let statements =
+                    futures_util::future::try_join_all(FLOOR.map(|text| client.prepare(text)));
+                let statements = statements.await.expect("prepared");
+                while started.elapsed() < time {
+                    floor_run(&client, &statements).await;
+                    done.fetch_add(PHASES as u64, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
+}
+
+/// Gate, run, effect, record, run moved, run opened.
+const FLOOR: [&str; 6] = [
+    "lock table shop.gate in row share mode",
+    "select seq, head from shop.run where id = $1 and state = 'running' for no key update",
+    "insert into shop.entry (run, phase, note) values ($1, $2, $3)",
+    "insert into shop.record (run, seq, hash, kind, bytes) values ($1, $2, sha256($3), 'phase.committed', $3)",
+    "update shop.run set seq = $2::bigint, head = sha256($3) where id = $1 and state = 'running' and seq = $2::bigint - 1",
+    "insert into shop.run values ($1, 'running', 0, '')",
+];
+
+/// A run and its phases, as bare statements.
+async fn floor_run(client: &Client, statements: &[tokio_postgres::Statement]) {
+    let [gate, enter, entry, record, moved, open] = statements else {
+        panic!("six statements");
+    };
+    let (run, bytes) = (uuid::Uuid::now_v7(), vec![b'x'; 550]);
+    let name = run.to_string();
+    for seq in 1..=PHASES as i64 {
+        let opening = async {
+            match seq {
+                1 => client.execute(open, &[&run]).await.map(|_| ()),
+                _ => client.query_one(enter, &[&run]).await.map(|_| ()),
+            }
+        };
+        let phase = i32::try_from(seq).expect("few phases");
+        futures_util::try_join!(
+            client.batch_execute("begin"),
+            async { client.execute(gate, &[]).await.map(|_| ()) },
+            opening,
+            async {
+                client
+                    .execute(entry, &[&name, &phase, &"a line of business"])
+                    .await
+                    .map(|_| ())
+            },
+        )
+        .expect("entered");
+        futures_util::try_join!(
+            async {
+                client
+                    .execute(record, &[&run, &seq, &bytes])
+                    .await
+                    .map(|_| ())
+            },
+            async {
+                client
+                    .execute(moved, &[&run, &seq, &bytes])
+                    .await
+                    .map(|_| ())
+            },
+            client.batch_execute("commit"),
+        )
+        .expect("committed");
+    }
 }
 
 /// Counts the commits of one saga by the transactions its records name.

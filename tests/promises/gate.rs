@@ -353,7 +353,7 @@ async fn a_run_in_an_unknown_state_is_not_touched() {
     let engine = lab.engine().await;
     let line = saga("line", marks(1), json!({}));
     let id = open(&engine, &line).await;
-    lab.sql("alter table redress.run drop constraint run_state_is_known, drop constraint run_has_a_phase_while_running");
+    lab.sql("alter domain redress.run_state drop constraint run_state_is_known; alter table redress.run drop constraint run_has_a_phase_while_running");
     lab.sql("update redress.run set state = 'strange'");
     assert!(engine.drive(id).await.is_err());
     assert!(engine.cancel(id, "x").await.is_err());

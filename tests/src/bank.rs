@@ -171,7 +171,7 @@ impl Bank {
             compensated: state("'compensated'"),
             held: state("'failed', 'stuck', 'resolved'"),
             attempts: self.number(
-                "select count(*) from redress.record where kind = 'phase.failed' and event = 'attempt_failed'",
+                "select count(*) from redress.record where kind = 'phase.failed' and transition like '% attempt_failed %'",
             ),
             records,
         }

@@ -98,6 +98,7 @@ impl Expected {
                 let key = (bare(name, schema), (*constraint).to_owned());
                 self.constraints.remove(&key);
             }
+            ["create", "domain", name, ..] => self.constraints_of(&bare(name, schema), &words),
             ["alter", "table", name, ..] => self.constraints_of(&bare(name, schema), &words),
             ["create", "unique", "index", name, "on", table, ..]
             | ["create", "index", name, "on", table, ..] => {
@@ -265,8 +266,13 @@ mod tests {
         {
             assert!(function.pinned || !function.definer, "{name}");
         }
-        let key = ("run".to_owned(), "run_key_is_used_once".to_owned());
-        assert!(expected.constraints.contains(&key));
+        for (of, name) in [
+            ("run", "run_key_is_used_once"),
+            ("transition", "transition_is_legal"),
+        ] {
+            let key = (of.to_owned(), name.to_owned());
+            assert!(expected.constraints.contains(&key), "{name}");
+        }
     }
 
     #[test]

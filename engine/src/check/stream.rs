@@ -24,9 +24,7 @@ pub(crate) struct Stored {
     pub phase: Option<String>,
     pub epoch: i64,
     pub switch_no: i64,
-    pub from: Option<String>,
-    pub event: Option<String>,
-    pub to: Option<String>,
+    pub transition: Option<String>,
     pub bytes: Vec<u8>,
 }
 
@@ -40,10 +38,8 @@ impl Stored {
             phase: row.try_get(4)?,
             epoch: row.try_get(5)?,
             switch_no: row.try_get(6)?,
-            from: row.try_get(7)?,
-            event: row.try_get(8)?,
-            to: row.try_get(9)?,
-            bytes: row.try_get(10)?,
+            transition: row.try_get(7)?,
+            bytes: row.try_get(8)?,
         })
     }
 
@@ -54,8 +50,6 @@ impl Stored {
 
     /// The columns that are not what the bytes say.
     pub fn differing(&self, record: &Record, system: bool) -> Vec<&'static str> {
-        let moved = record.body.get("transition");
-        let word = |name: &str| moved.and_then(|moved| text_of(moved.get(name)));
         // The system log tells of no phase.
         let phase = if system {
             None
@@ -69,13 +63,25 @@ impl Stored {
             ("phase", self.phase == phase),
             ("epoch", self.epoch == record.epoch),
             ("switch_no", self.switch_no == record.switch_no),
-            ("from_state", self.from == word("from")),
-            ("event", self.event == word("event")),
-            ("to_state", self.to == word("to")),
+            (
+                "transition",
+                self.transition == transition_of(record.body.get("transition")),
+            ),
         ];
         let differs = |(name, same): (&'static str, bool)| (!same).then_some(name);
         columns.into_iter().filter_map(differs).collect()
     }
+}
+
+/// From, event and to as the schema's `transition_of` joins them.
+fn transition_of(moved: Option<&Value>) -> Option<String> {
+    let word = |name: &str| text_of(moved?.get(name));
+    Some(format!(
+        "{} {} {}",
+        word("from")?,
+        word("event")?,
+        word("to")?
+    ))
 }
 
 /// A member as PostgreSQL's `->>` gives it.
@@ -182,9 +188,7 @@ mod tests {
             phase: text("book"),
             epoch: 2,
             switch_no: 1,
-            from: text("running"),
-            event: text("phase_committed"),
-            to: text("running"),
+            transition: text("running phase_committed running"),
             bytes: encoded.bytes,
         }
     }
@@ -205,9 +209,9 @@ mod tests {
         check(|s| s.phase = None, &["phase"]);
         check(|s| s.epoch = 1, &["epoch"]);
         check(|s| s.switch_no = 2, &["switch_no"]);
-        check(|s| s.from = None, &["from_state"]);
-        check(|s| s.event = None, &["event"]);
-        check(|s| s.to = Some("failed".to_owned()), &["to_state"]);
+        check(|s| s.transition = None, &["transition"]);
+        let other = "running phase_committed failed";
+        check(|s| s.transition = Some(other.to_owned()), &["transition"]);
     }
 
     #[test]

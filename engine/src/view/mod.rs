@@ -137,7 +137,7 @@ impl Engine {
             .map_err(DbError::from)?;
         rows.iter()
             .map(|row| {
-                let bytes: &[u8] = row.try_get(9).map_err(DbError::from)?;
+                let bytes: &[u8] = row.try_get("bytes").map_err(DbError::from)?;
                 Ok(log::line(
                     run,
                     row.try_get(0).map_err(DbError::from)?,
@@ -164,7 +164,7 @@ impl Engine {
         rows.iter()
             .map(|row| {
                 let run = row.try_get(0).map_err(DbError::from)?;
-                let bytes: &[u8] = row.try_get(10).map_err(DbError::from)?;
+                let bytes: &[u8] = row.try_get("bytes").map_err(DbError::from)?;
                 Ok(log::line(
                     run,
                     row.try_get(1).map_err(DbError::from)?,

@@ -198,7 +198,7 @@ async fn damaged_records_are_named() {
     let system = "delete from redress.record where run = (select run from redress.system_log)";
     found(system, &["RD0684", "RD0687", "RD0691", "RD0697"]).await;
     // A record that was added behind the last one, and one that was moved to another run.
-    let copied = "insert into redress.record select run, seq + 1, hash, kind, phase, epoch, switch_no, xid, from_state, event, to_state, bytes
+    let copied = "insert into redress.record select run, seq + 1, hash, kind, phase, epoch, switch_no, xid, transition, bytes
         from redress.record where run = '$running'";
     found(copied, &["RD0631", "RD0675"]).await;
     let moved = "update redress.record set run = gen_random_uuid() where run = '$running'";
@@ -424,6 +424,10 @@ async fn drift_of_the_schema_is_named() {
             "RD0698",
         ),
         ("drop index redress.subject_has_one_active_run", "RD0698"),
+        (
+            "alter domain redress.transition drop constraint transition_is_legal",
+            "RD0698",
+        ),
         ("alter table redress.hold owner to postgres", "RD0699"),
         (
             "alter table redress.hold enable row level security",
