@@ -13,10 +13,14 @@
 //! | [`mod@hash`] | the name of bytes |
 //! | [`time`] | the one spelling of an instant |
 //! | [`record`] | what a record is, byte by byte |
+//! | [`tree`] | whether a leaf is in a tree, and one tree continues another |
 //! | [`blob`] | how a record speaks of data that is large or personal |
 //! | [`chain`] | whether a run's records are all there, in order, and legal |
 //! | [`key`] | what a key is and when a signature counts |
 //! | [`keyfile`] | how private keys lie on disk |
+//! | [`note`] | which keys signed a text |
+//! | [`checkpoint`] | what a log says of itself |
+//! | [`proof`] | whether one file shows that a record is in a log |
 //! | [`trust`] | whose signatures count |
 //! | [`quorum`] | whether those who signed are enough |
 //! | [`decision`] | whether a signed decision is meant for this act |
@@ -44,6 +48,7 @@ pub mod state;
 pub mod canonical;
 pub mod hash;
 pub mod time;
+pub mod tree;
 
 pub mod blob;
 pub mod chain;
@@ -52,6 +57,10 @@ pub mod record;
 pub mod key;
 pub mod keyfile;
 pub mod trust;
+
+pub mod checkpoint;
+pub mod note;
+pub mod proof;
 
 pub mod decision;
 pub mod envelope;
