@@ -57,7 +57,7 @@ impl Exit {
             401..=408 | 421 | 423 | 425 | 426 => Self::Refused,
             409 | 410 | 422 | 424 => Self::Person,
             420 => Self::Stale,
-            501..=522 | 540..=559 | 563 => Self::Refused,
+            501..=522 | 540..=559 | 563 | 648..=649 | 655..=657 => Self::Refused,
             530..=532 => Self::Configuration,
             560 | 562 => Self::Approvals,
             629 | 642 | 673 => Self::Failed,

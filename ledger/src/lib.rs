@@ -18,6 +18,7 @@
 //! | [`chain`] | whether a run's records are all there, in order, and legal |
 //! | [`key`] | what a key is and when a signature counts |
 //! | [`keyfile`] | how private keys lie on disk |
+//! | [`sshsig`] | when a signature by OpenSSH counts |
 //! | [`note`] | which keys signed a text |
 //! | [`checkpoint`] | what a log says of itself |
 //! | [`proof`] | whether one file shows that a record is in a log |
@@ -56,6 +57,7 @@ pub mod record;
 
 pub mod key;
 pub mod keyfile;
+pub mod sshsig;
 pub mod trust;
 
 pub mod checkpoint;
@@ -74,13 +76,18 @@ mod testing;
 
 pub use canonical::{CanonicalError, parse_canonical, to_canonical};
 pub use chain::{Chain, ChainError};
+pub use checkpoint::{Checkpoint, CheckpointError, log_origin};
 pub use class::Class;
 pub use decision::{Basis, Decision, DecisionError, Expected, Purpose};
 pub use envelope::{Envelope, Verified, sign};
 pub use hash::{Hash, leaf_hash};
 pub use key::{KeyError, KeyId, PublicKey, Role, SigningKey, Vkey};
+pub use note::{Note, NoteError};
+pub use proof::{ProofError, TlogProof};
 pub use quorum::{Missing, Quorum, Signer, quorum_missing};
 pub use record::{Encoded, Kind, Record, RecordError};
+pub use sshsig::{SshSigError, SshSignature};
 pub use state::{After, Event, Illegal, State, transition, triples};
+pub use tree::{Frontier, TreeError};
 pub use trust::{Trust, TrustError};
 pub use verify::{LogVerifier, Report, Verdict};

@@ -1,7 +1,7 @@
 //! What can be wrong with records, and with what they say was done.
 
 use crate::Page;
-use crate::pages::{AS_FOUND, NOTHING, page};
+use crate::pages::{AS_FOUND, NOTHING, UNSIGNED, page};
 
 pub(super) const PAGES: &[Page] = &[
     page(
@@ -285,6 +285,20 @@ pub(super) const PAGES: &[Page] = &[
         "Export the record again; do not edit the file, not even its line ends.",
     ),
     page(
+        "RD0648",
+        "not an SSH signature",
+        "A file that should hold a signature or a key of OpenSSH is malformed, cut off or too long.",
+        UNSIGNED,
+        "Sign again with `ssh-keygen -Y sign -n redress-decision` and hand over the whole `.sig` file.",
+    ),
+    page(
+        "RD0649",
+        "signed for another purpose",
+        "The SSH signature was made for another namespace.",
+        UNSIGNED,
+        "Sign again with `-n redress-decision`.",
+    ),
+    page(
         "RD0650",
         "a record was changed",
         "The stored hash is not that of the record's bytes.",
@@ -318,6 +332,27 @@ pub(super) const PAGES: &[Page] = &[
         "A record came before its run was named.",
         AS_FOUND,
         "It is a defect of this program: report it.",
+    ),
+    page(
+        "RD0655",
+        "an SSH key of another kind",
+        "The SSH key is not a plain Ed25519 one.",
+        UNSIGNED,
+        "Make one with `ssh-keygen -t ed25519` and have it registered; RSA, ECDSA and `sk-` keys do not count.",
+    ),
+    page(
+        "RD0656",
+        "signed by another SSH key",
+        "The SSH signature is good in form and by another key than the one that is named.",
+        UNSIGNED,
+        "Sign with the key that is registered, or name the one that signed.",
+    ),
+    page(
+        "RD0657",
+        "not an SSH public key",
+        "The line is no public key of OpenSSH.",
+        UNSIGNED,
+        "Copy the one line of the `.pub` file, without options before it.",
     ),
     page(
         "RD0660",
