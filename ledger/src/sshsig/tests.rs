@@ -88,6 +88,8 @@ struct Fields {
     version: u32,
     algorithm: &'static str,
     key: Vec<u8>,
+    /// What a key on a token has behind its 32 bytes.
+    application: &'static [u8],
     namespace: &'static str,
     reserved: &'static str,
     hash: &'static str,
@@ -104,6 +106,7 @@ impl Fields {
             version: 1,
             algorithm: "ssh-ed25519",
             key: key("alice").vkey().key().as_bytes().to_vec(),
+            application: b"",
             namespace: NAMESPACE,
             reserved: "",
             hash: "sha512",
@@ -118,7 +121,8 @@ impl Fields {
             let length = u32::try_from(bytes.len()).unwrap();
             [&length.to_be_bytes(), bytes].concat()
         };
-        let key = [text(self.algorithm.as_bytes()), text(&self.key)].concat();
+        let mut key = [text(self.algorithm.as_bytes()), text(&self.key)].concat();
+        key.extend_from_slice(self.application);
         let signature = [text(self.signed_with.as_bytes()), text(&self.signature)].concat();
         [
             self.magic,
@@ -163,6 +167,10 @@ fn each_field_of_a_signature_must_be_as_it_is_written_here() {
         fields.algorithm = "rsa@example.com";
     });
     check("RD0655", |fields| fields.signed_with = "x@example.com");
+    check("RD0655", |fields| {
+        fields.algorithm = "sk-ssh-ed25519@openssh.com";
+        fields.application = b"\0\0\0\x04ssh:";
+    });
     // The digest's name is signed, so it cannot be exchanged.
     check("RD0504", |fields| fields.hash = "sha256");
     check("RD0504", |fields| fields.signature[0] ^= 1);
