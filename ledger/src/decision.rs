@@ -20,6 +20,7 @@ use crate::envelope::SIGNATURES_MAX;
 use crate::hash::Hash;
 use crate::key::KeyId;
 use crate::record::is_origin;
+use crate::sshsig::SshSigError;
 use crate::time::parse_utc;
 
 /// What a decision allows.
@@ -293,6 +294,9 @@ pub enum DecisionError {
     /// A signature that is not one of its key over this decision.
     #[error("the signature on the decision does not verify, key {0}")]
     BadSignature(KeyId),
+    /// A signature by OpenSSH that cannot count, whoever it is by.
+    #[error("{1}, key {0}")]
+    SshSignature(KeyId, SshSigError),
     /// The caller did not say what the decision has to fit.
     #[error("a decision cannot be checked without its {0}")]
     Unbound(&'static str),
@@ -341,6 +345,7 @@ impl DecisionError {
             DecisionError::SignedTwice(_) => "RD0546",
             DecisionError::UnknownKey(_) => "RD0547",
             DecisionError::BadSignature(_) => "RD0548",
+            DecisionError::SshSignature(_, error) => error.code(),
             DecisionError::Unbound(_) => "RD0549",
             DecisionError::OtherPurpose(_) => "RD0550",
             DecisionError::OtherOrigin(_) => "RD0551",

@@ -4,6 +4,12 @@
 //! a trusted key. A signature too many is a refusal and not something to ignore: the list of
 //! signatures is not authenticated, so nothing may stand in it that nobody can account for.
 //!
+//! A signature is made in one of two forms over the same bytes, [`Envelope::to_be_signed`]. By our
+//! key files: `{"keyid", "sig"}`, where `sig` is Ed25519 of those bytes. By `ssh-keygen -Y sign -n
+//! redress-decision`: `{"format": "sshsig", "keyid", "sig"}`, where `sig` is what stands inside the
+//! armor, on one line, and the key inside it must be the one that `keyid` names. Either counts, and
+//! one key counts once.
+//!
 //! **Not here:** whether the decision is meant for the act at hand (`decision`) and whether the
 //! signers are enough (`quorum`).
 
@@ -13,8 +19,9 @@ use serde_json::Value;
 
 use crate::canonical::{CanonicalError, parse_canonical, to_canonical};
 use crate::decision::{Decision, DecisionError};
-use crate::key::{KeyId, SigningKey};
+use crate::key::{KeyError, KeyId, SigningKey, Vkey};
 use crate::quorum::Signer;
+use crate::sshsig::{SshSigError, SshSignature};
 use crate::trust::Trust;
 
 /// The DSSE payload type of a decision.
@@ -42,10 +49,31 @@ pub struct Envelope {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnvelopeSignature {
+    /// The form of `sig`; left out if it is the plain one.
+    #[serde(default, skip_serializing_if = "SignatureFormat::is_plain")]
+    pub format: SignatureFormat,
     /// The id of the key.
     pub keyid: KeyId,
     /// The signature in base64.
     pub sig: String,
+}
+
+/// The form of one signature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignatureFormat {
+    /// Ed25519 over the bytes to be signed; it has no name, so that it is written in one way.
+    #[default]
+    #[serde(skip)]
+    Plain,
+    /// OpenSSH's signature over them.
+    Sshsig,
+}
+
+impl SignatureFormat {
+    fn is_plain(&self) -> bool {
+        *self == SignatureFormat::Plain
+    }
 }
 
 /// A decision whose signatures all verified.
@@ -60,31 +88,65 @@ pub struct Verified {
 
 /// Signs a decision.
 pub fn sign(decision: &Decision, key: &SigningKey) -> Result<Envelope, DecisionError> {
-    decision.check_shape()?;
-    let value = serde_json::to_value(decision)
-        .map_err(|error| DecisionError::Malformed(error.to_string()))?;
-    let payload = to_canonical(&value)?;
-    if payload.len() > PAYLOAD_BYTES_MAX {
-        return Err(DecisionError::TooLong(payload.len()));
-    }
-    let mut envelope = Envelope {
-        payload_type: PAYLOAD_TYPE.to_owned(),
-        payload: Base64::encode_string(&payload),
-        signatures: Vec::new(),
-    };
+    let mut envelope = Envelope::unsigned(decision)?;
     envelope.countersign(key)?;
     Ok(envelope)
 }
 
 impl Envelope {
-    /// Adds another signature over the same decision.
-    pub fn countersign(&mut self, key: &SigningKey) -> Result<(), DecisionError> {
+    /// Wraps a decision that somebody is going to sign; without a signature it does not verify.
+    pub fn unsigned(decision: &Decision) -> Result<Envelope, DecisionError> {
+        decision.check_shape()?;
+        let value = serde_json::to_value(decision)
+            .map_err(|error| DecisionError::Malformed(error.to_string()))?;
+        let payload = to_canonical(&value)?;
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(DecisionError::TooLong(payload.len()));
+        }
+        Ok(Envelope {
+            payload_type: PAYLOAD_TYPE.to_owned(),
+            payload: Base64::encode_string(&payload),
+            signatures: Vec::new(),
+        })
+    }
+
+    /// The bytes that are signed, for whoever signs elsewhere; refused if they are no decision.
+    pub fn to_be_signed(&self) -> Result<Vec<u8>, DecisionError> {
         let payload = self.payload_bytes()?;
         read_payload(&payload)?;
-        let sig = Base64::encode_string(&key.sign(&pae(&self.payload_type, &payload)));
-        let keyid = key.id().clone();
-        self.signatures.push(EnvelopeSignature { keyid, sig });
-        self.check_signature_list()
+        Ok(pae(&self.payload_type, &payload))
+    }
+
+    /// Adds another signature over the same decision.
+    pub fn countersign(&mut self, key: &SigningKey) -> Result<(), DecisionError> {
+        let sig = Base64::encode_string(&key.sign(&self.to_be_signed()?));
+        self.add(SignatureFormat::Plain, key.id(), sig)
+    }
+
+    /// Adds what `ssh-keygen -Y sign` wrote for the holder of a key, if it is that.
+    pub fn attach_sshsig(&mut self, vkey: &Vkey, armored: &str) -> Result<(), DecisionError> {
+        let message = self.to_be_signed()?;
+        let refused = |error| ssh_refusal(vkey.id(), error);
+        let signature = SshSignature::from_armored(armored).map_err(refused)?;
+        signature.verify(&message, vkey.key()).map_err(refused)?;
+        let sig = Base64::encode_string(&signature.to_bytes());
+        self.add(SignatureFormat::Sshsig, vkey.id(), sig)
+    }
+
+    fn add(
+        &mut self,
+        format: SignatureFormat,
+        key: &KeyId,
+        sig: String,
+    ) -> Result<(), DecisionError> {
+        let keyid = key.clone();
+        self.signatures
+            .push(EnvelopeSignature { format, keyid, sig });
+        let checked = self.check_signature_list();
+        if checked.is_err() {
+            self.signatures.pop();
+        }
+        checked
     }
 
     /// Reads an envelope from a file.
@@ -106,7 +168,12 @@ impl Envelope {
         let signatures: Vec<Value> = self
             .signatures
             .iter()
-            .map(|one| serde_json::json!({"keyid": one.keyid, "sig": one.sig}))
+            .map(|one| match one.format {
+                SignatureFormat::Plain => serde_json::json!({"keyid": one.keyid, "sig": one.sig}),
+                format => {
+                    serde_json::json!({"format": format, "keyid": one.keyid, "sig": one.sig})
+                }
+            })
             .collect();
         serde_json::json!({
             "payloadType": self.payload_type,
@@ -130,10 +197,7 @@ impl Envelope {
             let known = trust
                 .lookup(&one.keyid)
                 .ok_or_else(|| DecisionError::UnknownKey(one.keyid.clone()))?;
-            let bad = || DecisionError::BadSignature(one.keyid.clone());
-            let signature = Base64::decode_vec(&one.sig).map_err(|_| bad())?;
-            let verified = known.vkey.key().verify(&message, &signature);
-            verified.map_err(|_| bad())?;
+            one.verify(&message, &known.vkey)?;
             signers.push(Signer {
                 key_id: one.keyid.clone(),
                 principal: known.principal().to_owned(),
@@ -172,6 +236,27 @@ impl Envelope {
     }
 }
 
+impl EnvelopeSignature {
+    fn verify(&self, message: &[u8], vkey: &Vkey) -> Result<(), DecisionError> {
+        let bad = || DecisionError::BadSignature(self.keyid.clone());
+        let bytes = Base64::decode_vec(&self.sig).map_err(|_| bad())?;
+        match self.format {
+            SignatureFormat::Plain => vkey.key().verify(message, &bytes).map_err(|_| bad()),
+            SignatureFormat::Sshsig => SshSignature::from_bytes(&bytes)
+                .and_then(|signature| signature.verify(message, vkey.key()))
+                .map_err(|error| ssh_refusal(&self.keyid, error)),
+        }
+    }
+}
+
+/// A signature that does not verify is the same refusal in either form.
+fn ssh_refusal(key: &KeyId, error: SshSigError) -> DecisionError {
+    match error {
+        SshSigError::Key(KeyError::Signature) => DecisionError::BadSignature(key.clone()),
+        error => DecisionError::SshSignature(key.clone(), error),
+    }
+}
+
 fn read_payload(payload: &[u8]) -> Result<Decision, DecisionError> {
     if payload.len() > PAYLOAD_BYTES_MAX {
         return Err(DecisionError::TooLong(payload.len()));
@@ -200,166 +285,4 @@ fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::decision::Purpose;
-    use crate::key::Role;
-    use crate::testing::{decision, key, trust};
-    use serde_json::json;
-
-    fn signed() -> Envelope {
-        sign(&decision(), &key("alice")).unwrap()
-    }
-
-    /// Replaces the payload and signs it anew, as somebody with a trusted key could.
-    fn around(payload: &[u8]) -> Envelope {
-        let mut envelope = signed();
-        envelope.payload = Base64::encode_string(payload);
-        let signature = key("alice").sign(&pae(PAYLOAD_TYPE, payload));
-        envelope.signatures[0].sig = Base64::encode_string(&signature);
-        envelope
-    }
-
-    #[test]
-    fn what_was_signed_is_what_is_read() {
-        let mut envelope = signed();
-        envelope.countersign(&key("bob")).unwrap();
-        let verified = envelope.verify(&trust()).unwrap();
-        assert_eq!(verified.decision, decision());
-        let who: Vec<_> = verified
-            .signers
-            .iter()
-            .map(|signer| (signer.principal.as_str(), signer.role))
-            .collect();
-        assert_eq!(who, [("alice", Role::Sovereign), ("bob", Role::Reviewer)]);
-        assert_eq!(envelope.peek().unwrap(), decision());
-        let value = envelope.to_value();
-        assert_eq!(Envelope::from_value(&value).unwrap(), envelope);
-        assert_eq!(serde_json::to_value(&envelope).unwrap(), value);
-        let text = value.to_string();
-        assert_eq!(Envelope::from_json(text.as_bytes()).unwrap(), envelope);
-    }
-
-    /// The example of the DSSE specification.
-    #[test]
-    fn the_signed_bytes_are_those_of_dsse() {
-        assert_eq!(
-            pae("http://example.com/HelloWorld", b"hello world"),
-            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
-        );
-    }
-
-    /// F87, F88, F93.
-    #[test]
-    fn a_forged_envelope_is_refused_by_its_own_name() {
-        let check = |code: &str, edit: fn(&mut Envelope)| {
-            let mut envelope = signed();
-            edit(&mut envelope);
-            let error = envelope.verify(&trust()).unwrap_err();
-            assert_eq!(error.code(), code, "{error}");
-        };
-        check("RD0544", |envelope| envelope.payload_type.push('x'));
-        check("RD0540", |envelope| envelope.payload.push('='));
-        check("RD0545", |envelope| envelope.signatures.clear());
-        check("RD0545", |envelope| {
-            envelope.signatures = vec![envelope.signatures[0].clone(); SIGNATURES_MAX + 1];
-        });
-        check("RD0546", |envelope| {
-            envelope.signatures.push(envelope.signatures[0].clone());
-        });
-        check("RD0547", |envelope| {
-            envelope.signatures[0].keyid = key("eve").id().clone();
-        });
-        check("RD0547", |envelope| {
-            envelope.countersign(&key("eve")).unwrap()
-        });
-        check("RD0548", |envelope| {
-            envelope.signatures[0].keyid = key("bob").id().clone();
-        });
-        check("RD0548", |envelope| envelope.signatures[0].sig.clear());
-        check("RD0548", |envelope| {
-            envelope.signatures[0].sig.insert(0, '*')
-        });
-        check("RD0548", |envelope| {
-            let another = Decision {
-                generation: 2,
-                ..decision()
-            };
-            envelope.payload = sign(&another, &key("alice")).unwrap().payload;
-        });
-        // A key that claims Alice's name but is another one.
-        check("RD0547", |envelope| {
-            let false_alice = SigningKey::from_seed("alice", &[9; 32]).unwrap();
-            *envelope = sign(&decision(), &false_alice).unwrap();
-        });
-    }
-
-    #[test]
-    fn a_log_key_signs_no_decisions() {
-        let mut trust = trust();
-        let log = key("log.example");
-        trust.add_log(log.vkey().clone()).unwrap();
-        let envelope = sign(&decision(), &log).unwrap();
-        assert!(matches!(
-            envelope.verify(&trust),
-            Err(DecisionError::UnknownKey(_))
-        ));
-    }
-
-    #[test]
-    fn a_payload_that_is_not_exactly_a_decision_is_refused_although_it_is_signed() {
-        let check = |code: &str, payload: Vec<u8>| {
-            let error = around(&payload).verify(&trust()).unwrap_err();
-            let text = String::from_utf8_lossy(&payload);
-            assert_eq!(error.code(), code, "{text}: {error}");
-        };
-        let value = serde_json::to_value(decision()).unwrap();
-        let edited = |edit: fn(&mut Value)| {
-            let mut value = value.clone();
-            edit(&mut value);
-            to_canonical(&value).unwrap()
-        };
-        check("RD0540", edited(|value| value["more"] = json!(1)));
-        check("RD0540", edited(|value| value["purpose"] = json!("erase")));
-        check("RD0540", edited(|value| value["plan"] = json!("AB")));
-        check(
-            "RD0540",
-            edited(|value| {
-                value.as_object_mut().unwrap().remove("hold");
-            }),
-        );
-        check(
-            "RD0541",
-            edited(|value| {
-                let upper = value["id"].as_str().unwrap().replace('-', "");
-                value["id"] = json!(upper);
-            }),
-        );
-        check("RD0542", edited(|value| value["run"] = json!(null)));
-        check("RD0541", serde_json::to_vec_pretty(&value).unwrap());
-        check("RD0541", b"{\"id\":1,\"id\":1}".to_vec());
-        check("RD0541", Vec::new());
-        check("RD0543", vec![b'1'; PAYLOAD_BYTES_MAX + 1]);
-    }
-
-    #[test]
-    fn what_would_be_refused_is_not_signed() {
-        let bad = Decision {
-            purpose: Purpose::HoldRelease,
-            ..decision()
-        };
-        assert_eq!(sign(&bad, &key("alice")), Err(DecisionError::Field("hold")));
-        let long = Decision {
-            reason: "x".repeat(PAYLOAD_BYTES_MAX),
-            ..decision()
-        };
-        assert!(matches!(
-            sign(&long, &key("alice")),
-            Err(DecisionError::TooLong(_))
-        ));
-        let twice = signed().countersign(&key("alice"));
-        assert!(matches!(twice, Err(DecisionError::SignedTwice(_))));
-        assert!(Envelope::from_json(&vec![b' '; 1 << 20]).is_err());
-        assert!(Envelope::from_json(b"{\"payloadType\":\"x\"}").is_err());
-    }
-}
+mod tests;

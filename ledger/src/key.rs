@@ -136,6 +136,16 @@ impl KeyId {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Names a key that a signed note speaks of; the name was checked.
+    pub(crate) fn from_parts(name: &str, hash: [u8; 4]) -> KeyId {
+        let name = name.to_owned();
+        KeyId { name, hash }
+    }
+
+    pub(crate) fn hash(&self) -> [u8; 4] {
+        self.hash
+    }
 }
 
 impl fmt::Display for KeyId {
@@ -248,7 +258,7 @@ impl FromStr for Vkey {
 }
 
 /// Checks what a signed note allows as a name, and bounds it.
-fn check_name(name: &str) -> Result<(), KeyError> {
+pub(crate) fn check_name(name: &str) -> Result<(), KeyError> {
     let good = !name.is_empty()
         && name.len() <= KEY_NAME_BYTES_MAX
         && !name

@@ -13,10 +13,15 @@
 //! | [`mod@hash`] | the name of bytes |
 //! | [`time`] | the one spelling of an instant |
 //! | [`record`] | what a record is, byte by byte |
+//! | [`tree`] | whether a leaf is in a tree, and one tree continues another |
 //! | [`blob`] | how a record speaks of data that is large or personal |
 //! | [`chain`] | whether a run's records are all there, in order, and legal |
 //! | [`key`] | what a key is and when a signature counts |
 //! | [`keyfile`] | how private keys lie on disk |
+//! | [`sshsig`] | when a signature by OpenSSH counts |
+//! | [`note`] | which keys signed a text |
+//! | [`checkpoint`] | what a log says of itself |
+//! | [`proof`] | whether one file shows that a record is in a log |
 //! | [`trust`] | whose signatures count |
 //! | [`quorum`] | whether those who signed are enough |
 //! | [`decision`] | whether a signed decision is meant for this act |
@@ -44,6 +49,7 @@ pub mod state;
 pub mod canonical;
 pub mod hash;
 pub mod time;
+pub mod tree;
 
 pub mod blob;
 pub mod chain;
@@ -51,7 +57,12 @@ pub mod record;
 
 pub mod key;
 pub mod keyfile;
+pub mod sshsig;
 pub mod trust;
+
+pub mod checkpoint;
+pub mod note;
+pub mod proof;
 
 pub mod decision;
 pub mod envelope;
@@ -65,13 +76,18 @@ mod testing;
 
 pub use canonical::{CanonicalError, parse_canonical, to_canonical};
 pub use chain::{Chain, ChainError};
+pub use checkpoint::{Checkpoint, CheckpointError, log_origin};
 pub use class::Class;
 pub use decision::{Basis, Decision, DecisionError, Expected, Purpose};
 pub use envelope::{Envelope, Verified, sign};
 pub use hash::{Hash, leaf_hash};
 pub use key::{KeyError, KeyId, PublicKey, Role, SigningKey, Vkey};
+pub use note::{Note, NoteError};
+pub use proof::{ProofError, TlogProof};
 pub use quorum::{Missing, Quorum, Signer, quorum_missing};
 pub use record::{Encoded, Kind, Record, RecordError};
+pub use sshsig::{SshSigError, SshSignature};
 pub use state::{After, Event, Illegal, State, transition, triples};
+pub use tree::{Frontier, TreeError};
 pub use trust::{Trust, TrustError};
 pub use verify::{LogVerifier, Report, Verdict};

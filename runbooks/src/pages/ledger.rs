@@ -1,7 +1,7 @@
 //! What can be wrong with records, and with what they say was done.
 
 use crate::Page;
-use crate::pages::{AS_FOUND, NOTHING, page};
+use crate::pages::{AS_FOUND, NOTHING, UNSIGNED, page};
 
 pub(super) const PAGES: &[Page] = &[
     page(
@@ -103,6 +103,62 @@ pub(super) const PAGES: &[Page] = &[
         "Run `redress check`; restore from a backup if it was changed.",
     ),
     page(
+        "RD0622",
+        "not a place in the tree",
+        "A size or a place was asked for that the tree does not have, or a tree would have to shrink.",
+        AS_FOUND,
+        "Name a place that the checkpoint covers; if a checkpoint shrank, keep both and tell the auditor.",
+    ),
+    page(
+        "RD0623",
+        "a proof of the wrong length",
+        "A proof has more or fewer hashes than its two positions imply.",
+        AS_FOUND,
+        "Get the proof again from where it was exported; a shortened or padded proof proves nothing.",
+    ),
+    page(
+        "RD0624",
+        "a record is not in the tree",
+        "The proof does not lead from the record to the signed root.",
+        AS_FOUND,
+        "Treat it as tampering: keep the file as it is, export the record again, tell the auditor.",
+    ),
+    page(
+        "RD0625",
+        "a tree that does not continue",
+        "The newer tree is not shown to begin with all records of the older one.",
+        AS_FOUND,
+        "Treat it as tampering: the log may have forked. Keep both checkpoints as evidence, sign nothing, tell the auditor.",
+    ),
+    page(
+        "RD0626",
+        "stored hashes do not make the tree",
+        "Hashes or tiles of the tree are missing, cut off, or lead to another root than the known one.",
+        AS_FOUND,
+        "Sign nothing. Write the tiles anew from the records and compare with the last checkpoint.",
+    ),
+    page(
+        "RD0627",
+        "not a tile",
+        "A path names no tile of a log, or spells one in a second way.",
+        AS_FOUND,
+        "Remove the file from the directory if it is not the log's; export again if it is.",
+    ),
+    page(
+        "RD0628",
+        "a bundle of records is broken",
+        "A bundle of records is cut off, has bytes behind its end, or was to hold a record that is too long.",
+        AS_FOUND,
+        "Export the ledger again; if the copy should be whole, treat it as tampering.",
+    ),
+    page(
+        "RD0629",
+        "a bundle cannot be read",
+        "The file of a bundle could not be read to its end.",
+        AS_FOUND,
+        "Repair the medium or copy the directory again, then repeat.",
+    ),
+    page(
         "RD0630",
         "a record of another run",
         "A record stands in the log of another run.",
@@ -166,6 +222,13 @@ pub(super) const PAGES: &[Page] = &[
         "Treat it as tampering: records were taken away. Compare with a backup.",
     ),
     page(
+        "RD0639",
+        "not a signed note",
+        "A file that should be a signed note breaks one of its rules: its length, its characters, its lines, or a key that signs twice.",
+        AS_FOUND,
+        "Get the file again from where it was published; do not edit it, not even its line ends.",
+    ),
+    page(
         "RD0640",
         "a malformed blob reference",
         "A record speaks of a blob in a form that is none.",
@@ -185,6 +248,55 @@ pub(super) const PAGES: &[Page] = &[
         "The system's random source failed.",
         NOTHING,
         "Repair the system, then try again.",
+    ),
+    page(
+        "RD0643",
+        "no known key signed",
+        "No signature on the note is by a key that is known here.",
+        AS_FOUND,
+        "Compare the key of the log with your trust file; take a key only from those who run the log, never from the bundle.",
+    ),
+    page(
+        "RD0644",
+        "a note was changed",
+        "A note names a known key, and the signature is not one of that key over this text.",
+        AS_FOUND,
+        "Treat it as tampering: keep the file as it is, get it again by another way, tell the auditor.",
+    ),
+    page(
+        "RD0645",
+        "not a checkpoint",
+        "The lines of a checkpoint are not exactly an origin, a size and a root.",
+        AS_FOUND,
+        "Get the checkpoint again; if the log's key signed these lines, tell those who run it.",
+    ),
+    page(
+        "RD0646",
+        "another log's checkpoint",
+        "A checkpoint and the key that is to sign or verify it belong to different logs.",
+        AS_FOUND,
+        "Name the key of this log and of its generation.",
+    ),
+    page(
+        "RD0647",
+        "not a proof",
+        "A file that should be a proof breaks a rule of its format.",
+        AS_FOUND,
+        "Export the record again; do not edit the file, not even its line ends.",
+    ),
+    page(
+        "RD0648",
+        "not an SSH signature",
+        "A file that should hold a signature or a key of OpenSSH is malformed, cut off or too long.",
+        UNSIGNED,
+        "Sign again with `ssh-keygen -Y sign -n redress-decision` and hand over the whole `.sig` file.",
+    ),
+    page(
+        "RD0649",
+        "signed for another purpose",
+        "The SSH signature was made for another namespace.",
+        UNSIGNED,
+        "Sign again with `-n redress-decision`.",
     ),
     page(
         "RD0650",
@@ -220,6 +332,27 @@ pub(super) const PAGES: &[Page] = &[
         "A record came before its run was named.",
         AS_FOUND,
         "It is a defect of this program: report it.",
+    ),
+    page(
+        "RD0655",
+        "an SSH key of another kind",
+        "The SSH key is not a plain Ed25519 one.",
+        UNSIGNED,
+        "Make one with `ssh-keygen -t ed25519` and have it registered; RSA, ECDSA and `sk-` keys do not count.",
+    ),
+    page(
+        "RD0656",
+        "signed by another SSH key",
+        "The SSH signature is good in form and by another key than the one that is named.",
+        UNSIGNED,
+        "Sign with the key that is registered, or name the one that signed.",
+    ),
+    page(
+        "RD0657",
+        "not an SSH public key",
+        "The line is no public key of OpenSSH.",
+        UNSIGNED,
+        "Copy the one line of the `.pub` file, without options before it.",
     ),
     page(
         "RD0660",
