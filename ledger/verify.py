@@ -711,7 +711,8 @@ class Record:
         self.origin, self.generation = value["origin"], value["generation"]
         self.epoch, self.switch_no = value["epoch"], value["switch_no"]
         self._fields()
-        if canonical(value) != data:
+        # A UUID in another spelling would be the same run under other bytes.
+        if canonical(value | {"run": self.run}) != data:
             raise Fault("RD0602", "the bytes are not the canonical form of their value")
 
     @staticmethod
@@ -1093,6 +1094,8 @@ class Keyring:
         """Takes the next record; only root acts change anything."""
         if position == 0:
             self._first(record)
+        elif self.root is None:
+            raise Fault("RD0575", "the first leaf, which opens the log, is not there")
         elif record.kind not in ROOT_ACTS:
             return
         elif record.run != self.root_run:
@@ -2273,10 +2276,11 @@ class Verifier:
                     raise fault.at(file=path) from None
                 check_blob(data, length, commitment, identity)
                 self.blobs[identity] = -1
-        if record.kind == "blob.erased":
-            self.erased.add(record.body.get("blob"))
-            if record.body.get("blob") in self.blob_files:
-                raise Fault("RD0720", f"the blob was erased and is still there: {record.body['blob']}")
+        erased = record.body.get("blob") if record.kind == "blob.erased" else None
+        if _plain_uuid(erased):
+            self.erased.add(erased)
+            if erased in self.blob_files:
+                raise Fault("RD0720", f"the blob was erased and is still there: {erased}")
 
     # The end
 
