@@ -1092,8 +1092,13 @@ class Keyring:
 
     def push(self, record, digest, position):
         """Takes the next record; only root acts change anything."""
+        opens = record.kind == "generation.opened" or (
+            record.kind == "key.registered" and "root" in record.body
+        )
         if position == 0:
             self._first(record)
+        elif opens:
+            raise Fault("RD0575", "a log is opened by its first leaf and only there")
         elif self.root is None:
             raise Fault("RD0575", "the first leaf, which opens the log, is not there")
         elif record.kind not in ROOT_ACTS:
@@ -1175,7 +1180,7 @@ class Keyring:
         body, kind = record.body, record.kind
         self._closed(kind, body)
         if kind == "generation.opened" or (kind == "key.registered" and "root" in body):
-            return self._open_log(record, position)
+            return self._open_log(record)
         if kind == "key.registered":
             return self._register(body), self.root, None
         if kind == "key.rotated" and "root" in body:
@@ -1210,9 +1215,7 @@ class Keyring:
         for name in sorted(set(body) ^ allowed):
             raise Fault("RD0660", f"the body's member is missing or not valid: {name}")
 
-    def _open_log(self, record, position):
-        if position != 0:
-            raise Fault("RD0575", "a log is opened by its first leaf and only there")
+    def _open_log(self, record):
         body = record.body
         root, log = Root(body["root"]), Vkey(body["log"])
         if log.name != f"{record.origin}/gen/{self.generation}":

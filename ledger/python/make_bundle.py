@@ -406,23 +406,25 @@ def blob_file(content, salt=SALT):
     return encode({"content": b64(content), "salt": b64(salt)})
 
 
-def common_files(entries, hashes, sizes, blobs, signers):
+def common_files(entries, hashes, sizes, blobs, signers, log=LOG):
     with open(os.path.join(HERE, "..", "FORMAT.md"), "rb") as file:
         files = {"FORMAT.md": file.read()}
     for size in sorted({*sizes, len(entries)}):
         keys = signers(size) if signers else (LOG_KEY,)
-        files[f"checkpoints/{size:012}"] = checkpoint(hashes[:size], *keys)
+        files[f"checkpoints/{size:012}"] = checkpoint(hashes[:size], *keys, origin=log)
     files["checkpoint"] = files[f"checkpoints/{len(entries):012}"]
     for identity, content in blobs.items():
         files[f"blobs/{identity}"] = blob_file(content)
     return files
 
 
-def bundle(entries, sizes=SIZES, blobs=None, signers=None, manifest_keys=(), edit=None, **changes):
+def bundle(
+    entries, sizes=SIZES, blobs=None, signers=None, manifest_keys=(), edit=None, log=LOG, **changes
+):
     """The files of a bundle of the whole ledger; `edit` may change them before the list is signed."""
     hashes = [leaf(one) for one in entries]
     sizes = [size for size in sizes if size <= len(entries)]
-    files = common_files(entries, hashes, sizes, {BLOB_ID: BLOB} if blobs is None else blobs, signers)
+    files = common_files(entries, hashes, sizes, {BLOB_ID: BLOB} if blobs is None else blobs, signers, log)
     files |= tiles_of(entries, hashes)
     if edit:
         edit(files)
@@ -1257,6 +1259,72 @@ def _():
 def _():
     trust = trust_text(f"key operator {BOB.vkey}")
     return Made(bundle(standard_entries()), failed("RD0579", 1), "the reviewer knows Bob otherwise", trust)
+
+
+# A later generation.
+
+LOG_2 = ORIGIN + "/gen/2"
+SECOND = Key(LOG_2)
+SYSTEM_2 = run_id(0xFFFE)
+
+
+def second(pinned=None, kind="generation.opened", keys=((BOB_2, "reviewer"), (ENGINE, "engine"))):
+    """The second generation: its first leaf pins the last head of the first that somebody remembered."""
+    ledger = Ledger(2)
+    body = {
+        "root": {"keys": [{"vkey": k.vkey, "principal": k.name} for k in (ALICE, DAVE)], "threshold": 2},
+        "log": SECOND.vkey,
+    }  # fmt: skip
+    if kind == "generation.opened":
+        body |= {"generation": 2, "checkpoint": pinned or heads(standard_entries(), 20).decode(),
+                 "keys": [{"vkey": key.vkey, "role": role} for key, role in keys]}  # fmt: skip
+    ledger.act(kind, body, name="opening")
+    value = decision(50, "hold_release", hold=HOLD, generation=2)
+    held = {"hold": HOLD, "envelope": envelope(value, [BOB_2]), "quorum": {"reviewer": 1}}
+    ledger.add(SYSTEM, "hold.released", held, "judged")
+    return ledger
+
+
+def second_bundle(ledger):
+    keys = (SECOND,)
+    return bundle(ledger.entries(), sizes=(1,), blobs={}, signers=lambda _: keys, manifest_keys=keys,
+                  log=LOG_2, generation=2)  # fmt: skip
+
+
+def add_second(name, expected, remembered=(), **how):
+    @case(name)
+    def _():
+        trust = trust_text(logs=(LOG_KEY, SECOND))
+        return Made(second_bundle(second(**how)), expected, trust=trust, remembered=remembered)
+
+
+add_second("good-second-generation", GOOD)
+add_second("good-second-generation-remembered", GOOD, [heads(standard_entries(), 20)])
+add_second("incomplete-second-generation-other-size", incomplete(), [heads(standard_entries(), 6)])
+add_second("fork-of-what-was-pinned", failed("RD0656", 0), [heads(rewritten(), 20)])
+add_second("second-generation-opened-otherwise", failed("RD0575", 0), kind="key.registered")
+add_second("second-generation-pins-another-log", failed("RD0646", 0),
+           pinned=checkpoint([leaf(b"x")], origin="prod.example/gen/1").decode())  # fmt: skip
+add_second("second-generation-pin-forged", failed("RD0644", 0),
+           pinned=note(head_text(1, leaf(b"x")), (LOG, LOG_KEY.hash, bytes(64))).decode())  # fmt: skip
+add_second("second-generation-without-the-key", failed("RD0547", 1), keys=())
+
+
+@case("incomplete-carried-records")
+def _():
+    ledger = second()
+    ledger.generation = 1
+    complete_run(ledger, RUN_A)
+    trust = trust_text(logs=(LOG_KEY, SECOND))
+    return Made(second_bundle(ledger), incomplete(), "records of the first generation", trust)
+
+
+@case("remembered-of-a-later-generation")
+def _():
+    ledger = second()
+    known = checkpoint([leaf(one) for one in ledger.entries()], SECOND, origin=LOG_2)
+    trust = trust_text(logs=(LOG_KEY, SECOND))
+    return Made(bundle(standard_entries()), failed("RD0646", None), trust=trust, remembered=[known])
 
 
 # What nobody allowed, in a chain without a fault.
