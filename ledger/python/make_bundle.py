@@ -213,11 +213,12 @@ class Ledger:
 
     def add(self, run, kind, body, name=None, **fields):
         seq, prev = self.heads.get(run, (0, ZERO))
-        minute, second = divmod(len(self.values), 60)
+        hour, second = divmod(len(self.values) % 36_000, 3600)
+        minute, second = divmod(second, 60)
         value = {
             "v": 1, "origin": ORIGIN, "generation": self.generation, "run": run, "epoch": 1,
             "switch_no": 1, "seq": seq + 1, "prev": prev, "kind": kind,
-            "at": f"2026-05-01T12:{minute:02}:{second:02}.000000Z", "actor": "worker",
+            "at": f"2026-05-01T{12 + hour}:{minute:02}:{second:02}.000000Z", "actor": "worker",
             "engine": "redress/0.1.0", "policy": None, "idem": None, "body": body,
         } | fields  # fmt: skip
         self.values.append(value)
@@ -1360,6 +1361,73 @@ add_story("story-other-run", "RD0553", "approved", BOTH, [ALICE, BOB], run=RUN_A
 add_story("story-other-plan", "RD0663", "approved", BOTH, [ALICE, BOB], plan=sha(b"another").hex())
 add_story("story-other-basis", "RD0556", "approved", BOTH, [ALICE, BOB],
           basis={"seq": 3, "hash": sha(b"another").hex()})  # fmt: skip
+
+
+@case("story-stale-plan")
+def _():
+    ledger = keys_known(Ledger())
+    basis = fail(ledger, RUN_B, BOTH)
+    approve(ledger, RUN_B, basis, [ALICE, BOB])
+    ledger.add(RUN_B, "run.resumed", {"transition": moved("failed", "forward_resumed", "running")})
+    ledger.add(RUN_B, "phase.failed", {"transition": moved("running", "phase_failed", "failed")})
+    unwind(ledger, RUN_B)
+    return Made(bundle(ledger.entries(), blobs={}), failed("RD0664", ledger.position("started")))
+
+
+@case("story-plan-started-twice")
+def _():
+    ledger = keys_known(Ledger())
+    basis = fail(ledger, RUN_B, BOTH)
+    approve(ledger, RUN_B, basis, [ALICE, BOB])
+    move = moved("failed", "plan_started", "compensating")
+    ledger.add(RUN_B, "plan.started", {"plan": PLAN, "transition": move})
+    ledger.add(RUN_B, "plan.finished", {"transition": moved("compensating", "plan_finished", "failed")})
+    unwind(ledger, RUN_B)
+    return Made(bundle(ledger.entries(), blobs={}), failed("RD0665", ledger.position("started")))
+
+
+@case("story-approval-names-another-plan")
+def _():
+    ledger = keys_known(Ledger())
+    basis = fail(ledger, RUN_B, BOTH)
+    approve(ledger, RUN_B, basis, [ALICE, BOB])
+    ledger.values[-1]["body"]["plan"] = sha(b"another").hex()
+    return Made(bundle(ledger.entries(), blobs={}), failed("RD0554", ledger.position("approved")))
+
+
+@case("story-action-cites-its-approval")
+def _():
+    ledger = story(BOTH, [ALICE, BOB])
+    held = ledger.values[ledger.position("approved")]["body"]["envelope"]
+    ledger.values[ledger.position("started-action")]["body"]["envelope"] = held
+    ledger.relink()
+    return Made(bundle(ledger.entries(), blobs={}), GOOD, "the same decision again, for its own plan")
+
+
+def other_switch(ledger):
+    value = decision(60, "switch_release", switch_no=7)
+    ledger.add(SYSTEM, "switch.released", {"released": 8, "envelope": envelope(value, [ALICE])})
+
+
+def resolve_in_the_system_run(ledger):
+    value = decision(61, "run_resolve", run=SYSTEM, basis={"seq": 1, "hash": ZERO})
+    ledger.add(SYSTEM, "decision", {"envelope": envelope(value, [ALICE])})
+
+
+def register_text(vkey):
+    return lambda l: l.act("key.registered", {"vkey": vkey, "role": "reviewer"})
+
+
+add_act("decision-of-another-switch", "RD0557", other_switch)
+add_act("decision-on-nothing", "RD0549", resolve_in_the_system_run)
+add_act("key-no-point", "RD0501", register_text(names_of("x", bytes([2]) + bytes(31))[2]))
+add_act("key-short", "RD0501", register_text(names_of("x", bytes([2]) * 31)[2]))
+add_act("key-second-spelling", "RD0503", register_text(names_of("x", b"\xee" + b"\xff" * 30 + b"\x7f")[2]))
+add_act("key-name-with-a-space", "RD0505", register_text(names_of("a b", EVE.public)[2]))
+add_act("key-name-too-long", "RD0505", register_text(names_of("x" * 256, EVE.public)[2]))
+add_act("key-hash-of-another", "RD0506", register_text(EVE.vkey.replace("eve", "evf")))
+add_act("key-not-base64", "RD0507", register_text(EVE.vkey + "="))
+add_act("key-of-another-algorithm", "RD0508", register_text(names_of("eve", EVE.public, 2)[2]))
 
 
 def add_tale(name, code, edit):

@@ -6,9 +6,11 @@
 Needs the standard library and `cryptography`.
 """
 
+import base64
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -151,6 +153,7 @@ class Inputs(unittest.TestCase):
             (f"key sovereign {make_bundle.names_of('other', alice.public, 2)[2]}", "RD0508"),
             ("key sovereign " + alice.vkey.replace("alice", "alicf"), "RD0506"),
             ("root 2", "RD0530"),
+            ("# " + "x" * verify.TRUST_BYTES_MAX, "RD0532"),
             ("quorum w1", "RD0530"),
             ("group g 2 w1", "RD0530"),
             (f"witness w1 {make_bundle.LOG_KEY_2.vkey}", "RD0508"),
@@ -302,6 +305,69 @@ class Bytes(unittest.TestCase):
         self.assertEqual(missing({"sovereign": 2}, [both[0], both[0]], ""), "sovereign")
         self.assertEqual(missing({"sovereign": 1}, both[:1], "alice"), "sovereign")
         self.assertEqual(missing({"auditor": 1}, [("erin", "auditor")], ""), "auditor")
+
+
+class Document(unittest.TestCase):
+    """FORMAT.md, verify.py and the cases speak of the same things."""
+
+    # A phase is compared with itself, and 16 bits cannot count more bytes than a record may have.
+    UNREACHABLE = {"RD0555", "RD0614"}
+
+    def setUp(self):
+        with open(os.path.join(HERE, "..", "FORMAT.md"), encoding="utf-8") as file:
+            self.text = file.read()
+        with open(verify.__file__, encoding="utf-8") as file:
+            self.said = set(re.findall(r"RD0\d{3}", file.read()))
+
+    def test_every_code_is_in_the_table(self):
+        table = self.text[self.text.index("## 18 Codes") : self.text.index("## 19 Examples")]
+        known = set(re.findall(r"RD0\d{3}", table))
+        for first, last in re.findall(r"RD(0\d{3}) \.\.\. RD(0\d{3})", table):
+            known |= {f"RD{number:04}" for number in range(int(first), int(last) + 1)}
+        self.assertEqual(self.said, known)
+
+    def test_every_code_has_a_case(self):
+        inputs = {"RD0530", "RD0531", "RD0532", "RD0601"}  # tried in `Inputs` and `Bytes`
+        tried = {make().code for make in make_bundle.CASES.values()} - {None}
+        self.assertEqual(self.said - tried, self.UNREACHABLE | inputs)
+
+    def test_the_examples_are_what_they_say(self):
+        at = self.text.index('    {"actor":"worker"')
+        lines = [line.strip() for line in self.text[at:].split("\n")[:6]]
+        record = "".join(lines[:5]).encode()
+        self.assertEqual(len(record), 376)
+        self.assertEqual(verify.Record(record).seq, 1)
+        self.assertEqual(verify.leaf_hash(record).hex(), lines[5])
+        value = make_bundle.decision(1, "hold_release", hold=make_bundle.HOLD)
+        held = make_bundle.envelope(value, [make_bundle.ALICE])
+        flat = self.text.replace("\n    ", "")
+        leaves = [make_bundle.leaf(one) for one in (b"a", b"b", b"c")]
+        proof = make_bundle.proof_file(1, leaves, make_bundle.checkpoint(leaves)).decode()
+        ledger = make_bundle.Ledger()
+        ledger.bootstrap()
+        act = ledger.values[0]["body"]["decision"]["payload"]
+        for example in (
+            make_bundle.encode(value).decode(),
+            held["signatures"][0]["sig"],
+            make_bundle.LOG_KEY.vkey,
+            make_bundle.ALICE.vkey,
+            base64.b64decode(act).decode(),
+            make_bundle.blob_file(b"gone").decode(),
+            make_bundle.canonical(make_bundle.blob_ref(make_bundle.ERASED_ID, b"gone")),
+            *(make_bundle.root_of(leaves[:size]).hex() for size in (1, 2, 3)),
+        ):
+            self.assertIn(example, flat)
+        for line in proof.split("\n"):
+            self.assertIn(line, self.text)
+
+    def test_the_table_of_moves_is_that_of_the_document(self):
+        section = self.text[self.text.index("## 6 State machine") : self.text.index("## 7 Envelopes")]
+        rows = re.findall(r"^\| (\w+) \| (\w+) \| (\w+) \|$", section, re.M)
+        self.assertEqual({row for row in rows if row[0] in verify.STATES}, verify.TRIPLES)
+
+    def test_every_kind_is_in_the_document(self):
+        for kind in verify.KINDS:
+            self.assertIn(f"`{kind}`", self.text)
 
 
 class Memory(unittest.TestCase):
