@@ -61,18 +61,18 @@ struct Audit<'a, 'i> {
 
 impl Audit<'_, '_> {
     async fn walk(&mut self) -> Result<(), Error> {
-        let system_run = self.reading.inner.installation.system_run;
+        let installation = &self.reading.inner.installation;
         let mut records = Records::new();
         let mut open: Option<(Uuid, Option<Head>)> = None;
-        let mut system_seen = false;
+        let mut seen = Vec::new();
         while let Some(stored) = records.next(self.reading).await? {
             if open.as_ref().is_none_or(|(run, _)| *run != stored.run) {
                 if let Some((_, head)) = open.take() {
                     self.verifier.end_run(head.as_ref());
                 }
-                let head = if stored.run == system_run {
-                    system_seen = true;
-                    self.system_head().await?
+                let head = if installation.is_system(stored.run) {
+                    seen.push(stored.run);
+                    self.system_head(stored.run).await?
                 } else {
                     self.head_of(stored.run).await?
                 };
@@ -87,7 +87,7 @@ impl Audit<'_, '_> {
                 self.verifier.start_run(stored.run);
                 open = Some((stored.run, head));
             }
-            self.take(&stored, stored.run == system_run);
+            self.take(&stored, installation.is_system(stored.run));
             if self.own.is_some() {
                 return Ok(());
             }
@@ -99,9 +99,12 @@ impl Audit<'_, '_> {
             let text = "the run has no record";
             self.fail(run, 1, Fault::RunWithoutRecords, text);
         }
-        if !system_seen && self.system_head().await?.is_none_or(|head| head.seq > 0) {
-            let text = "the system log has another head than records";
-            self.fail(system_run, 1, Fault::SystemHead, text);
+        for run in [installation.system_run, installation.keys_run] {
+            if !seen.contains(&run) && self.system_head(run).await?.is_none_or(|head| head.seq > 0)
+            {
+                let text = "a log of no run has another head than records";
+                self.fail(run, 1, Fault::SystemHead, text);
+            }
         }
         Ok(())
     }
@@ -168,9 +171,9 @@ impl Audit<'_, '_> {
         Ok(self.heads.pop_front())
     }
 
-    async fn system_head(&self) -> Result<Option<Head>, Error> {
-        let rows = self.reading.query(sql::SYSTEM_HEAD, &[]).await?;
-        let Some(row) = rows.first() else {
+    async fn system_head(&self, run: Uuid) -> Result<Option<Head>, Error> {
+        let rows = self.reading.query(sql::SYSTEM_HEADS, &[]).await?;
+        let Some(row) = rows.iter().find(|row| row.get::<_, Uuid>(0) == run) else {
             return Ok(None);
         };
         let head: &[u8] = row.try_get(2)?;

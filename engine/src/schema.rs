@@ -124,6 +124,15 @@ pub struct Installation {
     pub system_identifier: String,
     /// The id of the system log.
     pub system_run: Uuid,
+    /// The id of the log that tells whose keys count.
+    pub keys_run: Uuid,
+}
+
+impl Installation {
+    /// Whether these records belong to no run: what people did, or whose keys count.
+    pub fn is_system(&self, run: Uuid) -> bool {
+        run == self.system_run || run == self.keys_run
+    }
 }
 
 /// Reads the installation and refuses whatever this engine may not work on.
@@ -150,12 +159,16 @@ pub async fn inspect(session: &Session, sql: &Sql) -> Result<Installation, Schem
     let Some(row) = row else {
         return Err(SchemaError::Missing(sql.schema().as_str().to_owned()));
     };
-    let head = session.query_one(sql.text(sql::SYSTEM_HEAD), &[]).await?;
+    let heads = session.query(sql.text(sql::SYSTEM_HEADS), &[]).await?;
+    let [system, keys] = heads.as_slice() else {
+        return Err(SchemaError::Missing(sql.schema().as_str().to_owned()));
+    };
     let installation = Installation {
         origin: row.get(0),
         generation: row.get(1),
         system_identifier: row.get(2),
-        system_run: head.get(0),
+        system_run: system.get(0),
+        keys_run: keys.get(0),
     };
     let found: String = row.get(3);
     if found != installation.system_identifier {
@@ -287,7 +300,7 @@ async fn in_transaction(
                 session
                     .execute(
                         sql.text(sql::FOUND_INSTALLATION),
-                        &[&origin, &Uuid::now_v7()],
+                        &[&origin, &Uuid::now_v7(), &Uuid::now_v7()],
                     )
                     .await?;
                 true

@@ -441,26 +441,43 @@ impl Inner {
         at_switch: Option<i64>,
         records: Vec<(Kind, serde_json::Value)>,
     ) -> Result<(), Error> {
-        let enter = session
-            .prepare_cached(self.sql.text(sql::ENTER_SYSTEM))
-            .await
-            .map_err(DbError::from)?;
-        let append = session
-            .prepare_cached(self.sql.text(sql::APPEND_SYSTEM))
-            .await
-            .map_err(DbError::from)?;
+        let mut head = self.enter_log(session, SYSTEM_LOG).await?;
+        head.switch_no = at_switch.unwrap_or(head.switch_no);
+        self.append_log(session, SYSTEM_LOG, &head, records).await
+    }
+
+    /// Locks a log that belongs to no run, inside the transaction that is open on the session.
+    pub(crate) async fn enter_log(
+        &self,
+        session: &Session,
+        log: &'static str,
+    ) -> Result<LogHead, Error> {
+        let enter = self.prepare(session, sql::ENTER_SYSTEM).await?;
+        let limits: [&(dyn ToSql + Sync); 4] =
+            [&log, &RECORD_STATEMENT_MS, &RECORD_LOCK_MS, &RECORD_IDLE_MS];
         let row = session
-            .query_one(
-                &enter,
-                &[&RECORD_STATEMENT_MS, &RECORD_LOCK_MS, &RECORD_IDLE_MS],
-            )
+            .query_one(&enter, &limits)
             .await
             .map_err(DbError::from)?;
-        let run: Uuid = row.try_get(0).map_err(DbError::from)?;
-        let seq: i64 = row.try_get(1).map_err(DbError::from)?;
-        let mut head = hash_at(&row, 2)?;
-        let at: String = row.try_get(3).map_err(DbError::from)?;
-        let switch_no: i64 = row.try_get(4).map_err(DbError::from)?;
+        Ok(LogHead {
+            run: row.try_get(0).map_err(DbError::from)?,
+            seq: row.try_get(1).map_err(DbError::from)?,
+            head: hash_at(&row, 2)?,
+            at: row.try_get(3).map_err(DbError::from)?,
+            switch_no: row.try_get(4).map_err(DbError::from)?,
+        })
+    }
+
+    /// Adds records behind the head of a log that was entered.
+    pub(crate) async fn append_log(
+        &self,
+        session: &Session,
+        log: &'static str,
+        entered: &LogHead,
+        records: Vec<(Kind, serde_json::Value)>,
+    ) -> Result<(), Error> {
+        let append = self.prepare(session, sql::APPEND_SYSTEM).await?;
+        let (run, mut head) = (entered.run, entered.head);
         let mut bytes = Vec::new();
         for (index, (kind, body)) in (1..).zip(records) {
             let record = Record {
@@ -469,11 +486,11 @@ impl Inner {
                 generation: self.installation.generation,
                 run,
                 epoch: 0,
-                switch_no: at_switch.unwrap_or(switch_no),
-                seq: seq + index,
+                switch_no: entered.switch_no,
+                seq: entered.seq + index,
                 prev: head,
                 kind,
-                at: at.clone(),
+                at: entered.at.clone(),
                 actor: self.actor.clone(),
                 engine: crate::log::ENGINE.to_owned(),
                 policy: None,
@@ -490,9 +507,22 @@ impl Inner {
         }
         let slices: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
         session
-            .query_one(&append, &[&seq, &slices])
+            .query_one(&append, &[&log, &entered.seq, &slices])
             .await
             .map_err(DbError::from)?;
         Ok(())
     }
+}
+
+/// The log of what people did that belongs to no run.
+const SYSTEM_LOG: &str = "system";
+
+/// Where a log that belongs to no run ends, its row locked.
+#[derive(Clone, Debug)]
+pub(crate) struct LogHead {
+    pub run: Uuid,
+    pub seq: i64,
+    pub head: Hash,
+    pub at: String,
+    pub switch_no: i64,
 }

@@ -4,7 +4,7 @@ do $$
 declare
   r text;
 begin
-  foreach r in array array['redress_owner', 'redress_engine', 'redress_operator', 'redress_auditor'] loop
+  foreach r in array array['redress_owner', 'redress_engine', 'redress_operator', 'redress_sealer', 'redress_auditor'] loop
     if not exists (select from pg_roles where rolname = r) then
       execute format('create role %I nologin', r);
     end if;
@@ -12,7 +12,7 @@ begin
   if not pg_has_role(current_user, 'redress_owner', 'member') then
     execute format('grant %I to %I', 'redress_owner', current_user);
   end if;
-  foreach r in array array['redress_engine', 'redress_operator', 'redress_auditor'] loop
+  foreach r in array array['redress_engine', 'redress_operator', 'redress_sealer', 'redress_auditor'] loop
     if not pg_has_role(current_user, r, 'member') then
       execute format('grant %I to %I', r, current_user);
     end if;

@@ -142,14 +142,14 @@ create table record (
   constraint record_pkey primary key (run, seq)
 );
 
--- Head of the system log: operator, hold, switch and key records that belong to no run.
+-- Heads of the logs that belong to no run: `system` tells what people did (holds, the switch), `keys` who may.
 create table system_log (
-  one   boolean not null default true,
+  name  text    not null,
   run   uuid    not null,
   seq   bigint  not null,
   head  bytea   not null,
-  constraint system_log_pkey primary key (one),
-  constraint system_log_is_one_row check (one)
+  constraint system_log_pkey primary key (name),
+  constraint system_log_is_known check (name in ('system', 'keys'))
 );
 
 -- Data too large for a record, or personal; the record holds length and salted commitment.

@@ -4,6 +4,7 @@
 --   RDG01 isolation   RDG02 switch missing   RDG03 killed   RDG04 held     RDG05 frozen
 --   RDR01 unknown run RDR02 fenced (epoch)   RDR03 state    RDR04 phase    RDR05 transaction  RDR06 log head
 --   RDR07 record does not fit the chain      RDR08 coverage has changed    RDR09 unknown definition
+--   RDR10 the keyring has moved on           RDS01 fenced (sealer)         RDS02 the head is another one
 
 -- The first five are called from the others, which are pinned; they use nothing but pg_catalog or run as their caller.
 
@@ -199,6 +200,19 @@ begin
   state := e.state; phase := e.phase; basis_seq := e.basis_seq; basis := e.basis;
 end $$;
 
+-- A decision counts once, and by the keyring that it was judged by: whoever changes the keyring waits for this
+-- transaction or is waited for, so that the order of both is known to the sealer.
+create function use_decision(p_body jsonb, p_run uuid, p_seq bigint) returns void language plpgsql volatile as $$
+declare
+  v_keyring bigint;
+begin
+  select l.seq into v_keyring from system_log l where l.name = 'keys' for share;
+  if coalesce((p_body ->> 'keyring')::bigint, 0) is distinct from v_keyring then
+    raise exception 'the keyring has moved on to %: judge the decision again', v_keyring using errcode = 'RDR10';
+  end if;
+  insert into decision_used (id, run, seq) values ((p_body ->> 'decision_id')::uuid, p_run, p_seq);
+end $$;
+
 -- Writes records at the head of a run's log and moves the run; the last statement before COMMIT.
 -- The fence is in the write: epoch, state, phase and head are repeated in the WHERE, zero rows is an error.
 -- p_checked: relations whose writes were proven when the saga was loaded; a trigger since then voids the proof.
@@ -251,7 +265,7 @@ begin
       v_basis := v_head;
     end if;
     if j -> 'body' ? 'decision_id' then
-      insert into decision_used (id, run, seq) values ((j #>> '{body,decision_id}')::uuid, p_run, n);
+      perform use_decision(j -> 'body', p_run, n);
     end if;
   end loop;
   update run r
@@ -376,17 +390,17 @@ $$;
 -- Hold, kill, release -------------------------------------------------------------------------------------
 
 create function enter_system(
-  p_statement_ms int, p_lock_ms int, p_idle_ms int,
+  p_log text, p_statement_ms int, p_lock_ms int, p_idle_ms int,
   out run uuid, out seq bigint, out head bytea, out at text, out switch_no bigint)
 language plpgsql volatile security definer set search_path from current as $$
 begin
   perform set_limits(p_statement_ms, p_lock_ms, p_idle_ms);
-  select s.run, s.seq, s.head into run, seq, head from system_log s for no key update;
+  select s.run, s.seq, s.head into run, seq, head from system_log s where s.name = p_log for no key update;
   select coalesce((select s.switch_no from switch s), 0) into switch_no;
   at := now_text();
 end $$;
 
-create function append_system(p_seq bigint, p_bytes bytea[]) returns bytea
+create function append_system(p_log text, p_seq bigint, p_bytes bytea[]) returns bytea
 language plpgsql volatile security definer set search_path from current as $$
 declare
   b bytea;
@@ -394,7 +408,7 @@ declare
   s record;
   n bigint := p_seq;
 begin
-  select l.run, l.seq, l.head into s from system_log l for no key update;
+  select l.run, l.seq, l.head into s from system_log l where l.name = p_log for no key update;
   if s.seq <> p_seq then
     raise exception 'the system log has moved on: %', s.seq using errcode = 'RDR06';
   end if;
@@ -409,11 +423,11 @@ begin
     insert into record (run, seq, hash, kind, epoch, switch_no, xid, bytes)
     values (s.run, n, s.head, j ->> 'kind', (j ->> 'epoch')::bigint, (j ->> 'switch_no')::bigint,
             pg_current_xact_id(), b);
-    if j #>> '{body,decision_id}' is not null then
-      insert into decision_used (id, run, seq) values ((j #>> '{body,decision_id}')::uuid, s.run, n);
+    if j -> 'body' ? 'decision_id' then
+      perform use_decision(j -> 'body', s.run, n);
     end if;
   end loop;
-  update system_log set seq = n, head = s.head;
+  update system_log l set seq = n, head = s.head where l.name = p_log;
   return s.head;
 end $$;
 

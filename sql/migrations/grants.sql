@@ -2,8 +2,8 @@
 -- through functions; the auditor reads.
 
 revoke all on all functions in schema redress from public;
-grant usage on schema redress to redress_engine, redress_operator, redress_auditor;
-grant select on all tables in schema redress to redress_engine, redress_operator, redress_auditor;
+grant usage on schema redress to redress_engine, redress_operator, redress_sealer, redress_auditor;
+grant select on all tables in schema redress to redress_engine, redress_operator, redress_sealer, redress_auditor;
 
 grant execute on function
   redress.now_text(),
@@ -18,7 +18,7 @@ grant execute on function
   redress.put_definition(bytea, text, int, bytea, text),
   redress.beat(uuid, text, bigint), redress.leave(uuid),
   redress.claim(uuid, int, bytea[], uuid[]), redress.claim_run(uuid, uuid), redress.give_back(uuid, bigint, uuid, bigint),
-  redress.enter_system(int, int, int), redress.append_system(bigint, bytea[]),
+  redress.enter_system(text, int, int, int), redress.append_system(text, bigint, bytea[]),
   redress.put_hold(uuid, text, text, uuid, text, text, text),
   redress.publish_switch(text, text, text),
   redress.written_relations()
@@ -34,8 +34,14 @@ grant execute on function
   redress.put_definition(bytea, text, int, bytea, text),
   redress.beat(uuid, text, bigint), redress.leave(uuid), redress.claim_run(uuid, uuid),
   redress.give_back(uuid, bigint, uuid, bigint),
-  redress.enter_system(int, int, int), redress.append_system(bigint, bytea[]),
+  redress.enter_system(text, int, int, int), redress.append_system(text, bigint, bytea[]),
   redress.put_hold(uuid, text, text, uuid, text, text, text), redress.lift_hold(uuid, text),
   redress.publish_switch(text, text, text), redress.drain_gate(int), redress.gate_holders(),
   redress.written_relations()
 to redress_operator;
+
+-- Whoever holds the log's key extends the log and does nothing else.
+grant execute on function
+  redress.take_seal(uuid, text, bigint), redress.leave_seal(uuid), redress.enter_seal(bigint, int, int, int),
+  redress.extend_log(bigint, bigint, bigint, bytea, uuid[], bigint[], bytea[], bytea, bytea, bytea, text, text[])
+to redress_sealer;

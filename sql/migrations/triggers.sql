@@ -23,6 +23,14 @@ create or replace trigger decision_used_is_append_only before update or delete o
   for each row execute function refuse_change();
 create or replace trigger decision_used_is_not_truncated before truncate on decision_used
   for each statement execute function refuse_change();
+create or replace trigger leaf_is_append_only before update or delete on leaf
+  for each row execute function refuse_change();
+create or replace trigger leaf_is_not_truncated before truncate on leaf
+  for each statement execute function refuse_change();
+create or replace trigger checkpoint_is_append_only before update or delete on checkpoint
+  for each row execute function refuse_change();
+create or replace trigger checkpoint_is_not_truncated before truncate on checkpoint
+  for each statement execute function refuse_change();
 
 alter table record enable always trigger record_is_append_only;
 alter table record enable always trigger record_is_not_truncated;
@@ -32,3 +40,7 @@ alter table definition enable always trigger definition_is_append_only;
 alter table definition enable always trigger definition_is_not_truncated;
 alter table decision_used enable always trigger decision_used_is_append_only;
 alter table decision_used enable always trigger decision_used_is_not_truncated;
+alter table leaf enable always trigger leaf_is_append_only;
+alter table leaf enable always trigger leaf_is_not_truncated;
+alter table checkpoint enable always trigger checkpoint_is_append_only;
+alter table checkpoint enable always trigger checkpoint_is_not_truncated;

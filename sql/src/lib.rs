@@ -1,6 +1,6 @@
 //! Every SQL statement and migration of Redress, as files handed out as constants.
 //!
-//! The folders follow the flow: `schema`, `definition`, `start`, `claim`, `phase`, `compensate`, `hold`, `read`.
+//! The folders follow the flow: `schema`, `definition`, `start`, `claim`, `phase`, `compensate`, `hold`, `seal`, `read`.
 //!
 //! **Invariant:** one statement a file; nothing is assembled from strings. The files are written for the schema
 //! `redress`; [`Sql::for_schema`] renders them once for an installation of another name.
@@ -35,7 +35,7 @@ pub struct Migration {
 pub const FOUNDATION: &str = include_str!("../migrations/0000_roles.sql");
 /// The triggers that refuse changes of records; idempotent, run after the numbered ones.
 pub const TRIGGERS: &str = include_str!("../migrations/triggers.sql");
-/// The grants of the engine, the operator and the auditor; idempotent, run after the numbered ones.
+/// The grants of the engine, the operator, the sealer and the auditor; idempotent, run after the numbered ones.
 pub const GRANTS: &str = include_str!("../migrations/grants.sql");
 
 /// The numbered migrations in order.
@@ -49,6 +49,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 2,
         name: "functions",
         text: include_str!("../migrations/0002_functions.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "sealing",
+        text: include_str!("../migrations/0003_sealing.sql"),
     },
 ];
 
@@ -276,6 +281,63 @@ pub const TERMINATE: Statement = Statement {
     text: include_str!("../hold/terminate.sql"),
 };
 
+// seal
+/// Signed heads in order: generation, after this size, limit.
+pub const CHECKPOINTS_AFTER: Statement = Statement {
+    name: "checkpoints_after",
+    text: include_str!("../seal/checkpoints_after.sql"),
+};
+/// Locks the head of the log and gives the snapshot that the batch is read with: fence, statement ms, lock ms, idle ms.
+pub const ENTER_SEAL: Statement = Statement {
+    name: "enter_seal",
+    text: include_str!("../seal/enter_seal.sql"),
+};
+/// Records in the order of their positions: generation, first position, position behind the last, limit.
+pub const ENTRIES_FROM: Statement = Statement {
+    name: "entries_from",
+    text: include_str!("../seal/entries_from.sql"),
+};
+/// Extends the log: see the function's own parameters.
+pub const EXTEND_LOG: Statement = Statement {
+    name: "extend_log",
+    text: include_str!("../seal/extend_log.sql"),
+};
+/// Records of transactions that were in flight when the log was sealed last: transactions.
+pub const LATE_RECORDS: Statement = Statement {
+    name: "late_records",
+    text: include_str!("../seal/late_records.sql"),
+};
+/// Gives the lease of the sealer back: owner.
+pub const LEAVE_SEAL: Statement = Statement {
+    name: "leave_seal",
+    text: include_str!("../seal/leave_seal.sql"),
+};
+/// Hashes in the order of their positions: generation, first position, limit.
+pub const LEAVES_FROM: Statement = Statement {
+    name: "leaves_from",
+    text: include_str!("../seal/leaves_from.sql"),
+};
+/// Records of transactions from this one on, in their order: transaction, limit.
+pub const NEW_RECORDS: Statement = Statement {
+    name: "new_records",
+    text: include_str!("../seal/new_records.sql"),
+};
+/// The newest signed head: generation.
+pub const NEWEST_CHECKPOINT: Statement = Statement {
+    name: "newest_checkpoint",
+    text: include_str!("../seal/newest_checkpoint.sql"),
+};
+/// The last sealed record of each of these runs: runs, generation.
+pub const SEALED_HEADS: Statement = Statement {
+    name: "sealed_heads",
+    text: include_str!("../seal/sealed_heads.sql"),
+};
+/// Takes or renews the lease of the sealer: owner, name, lease ms.
+pub const TAKE_SEAL: Statement = Statement {
+    name: "take_seal",
+    text: include_str!("../seal/take_seal.sql"),
+};
+
 // read
 /// Every hold and whether it is released.
 pub const ALL_HOLDS_STATE: Statement = Statement {
@@ -443,9 +505,9 @@ pub const SCHEMA_TRIGGERS: Statement = Statement {
     text: include_str!("../read/schema_triggers.sql"),
 };
 /// The head of the system log.
-pub const SYSTEM_HEAD: Statement = Statement {
-    name: "system_head",
-    text: include_str!("../read/system_head.sql"),
+pub const SYSTEM_HEADS: Statement = Statement {
+    name: "system_heads",
+    text: include_str!("../read/system_heads.sql"),
 };
 /// Blobs that no record of their run names: limit. A record names one by its id, in lower case.
 pub const UNREFERENCED_BLOBS: Statement = Statement {
@@ -497,6 +559,17 @@ pub const STATEMENTS: &[Statement] = &[
     READ_SWITCH,
     RELEASED_ON_RUN,
     TERMINATE,
+    CHECKPOINTS_AFTER,
+    ENTER_SEAL,
+    ENTRIES_FROM,
+    EXTEND_LOG,
+    LATE_RECORDS,
+    LEAVE_SEAL,
+    LEAVES_FROM,
+    NEW_RECORDS,
+    NEWEST_CHECKPOINT,
+    SEALED_HEADS,
+    TAKE_SEAL,
     ALL_HOLDS_STATE,
     ALL_RECORDS,
     BLOB_BY_ID,
@@ -530,6 +603,6 @@ pub const STATEMENTS: &[Statement] = &[
     SCHEMA_RIGHTS,
     SCHEMA_TABLES,
     SCHEMA_TRIGGERS,
-    SYSTEM_HEAD,
+    SYSTEM_HEADS,
     UNREFERENCED_BLOBS,
 ];

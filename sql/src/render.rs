@@ -115,7 +115,7 @@ impl Sql {
 
 /// A whole word, or the stem of one of our role names; not `redress-blob-v1` and not `redress_x` of somebody else.
 fn stands_for_schema(before: &str, after: &str) -> bool {
-    const ROLES: [&str; 4] = ["_owner", "_engine", "_operator", "_auditor"];
+    const ROLES: [&str; 5] = ["_owner", "_engine", "_operator", "_sealer", "_auditor"];
     let starts = !before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
     let ends = match after.chars().next() {
         Some('-') => false,

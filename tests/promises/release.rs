@@ -414,7 +414,7 @@ async fn an_old_decision_in_a_new_record_releases_nothing() {
         .await
         .expect("released");
     let system = lab
-        .sql("select run from redress.system_log")
+        .sql("select run from redress.system_log where name = 'system'")
         .parse()
         .unwrap();
     let genuine = body(&lab, system, "switch.released");
@@ -467,7 +467,7 @@ async fn the_decision_that_repaired_a_missing_switch_counts_once() {
         .expect("released");
     completed(&engine, id).await;
     let system = lab
-        .sql("select run from redress.system_log")
+        .sql("select run from redress.system_log where name = 'system'")
         .parse()
         .unwrap();
     let mut forged = body(&lab, system, "switch.released");
@@ -485,9 +485,10 @@ async fn the_decision_that_repaired_a_missing_switch_counts_once() {
 /// Appends a `switch.released` to the system log, rightly chained.
 fn forge(lab: &Lab, body: &Value) -> bool {
     let last = lab.sql(
-        "select convert_from(bytes, 'UTF8') from redress.record r join redress.system_log l on r.run = l.run and r.seq = l.seq",
+        "select convert_from(bytes, 'UTF8') from redress.record r join redress.system_log l on l.name = 'system' and r.run = l.run and r.seq = l.seq",
     );
-    let head = lab.sql("select seq, encode(head, 'hex') from redress.system_log");
+    let head =
+        lab.sql("select seq, encode(head, 'hex') from redress.system_log where name = 'system'");
     let (seq, head) = head.split_once('|').expect("two columns");
     let seq: i64 = seq.parse().unwrap();
     let mut record: Value = serde_json::from_str(&last).expect("a record");
@@ -500,7 +501,9 @@ fn forge(lab: &Lab, body: &Value) -> bool {
     let (role, url) = login(lab, "redress_operator");
     let appended = redress_tests::try_query_text(
         &url,
-        &format!("select redress.append_system({seq}, array[convert_to('{text}', 'UTF8')])"),
+        &format!(
+            "select redress.append_system('system', {seq}, array[convert_to('{text}', 'UTF8')])"
+        ),
     );
     lab.sql(&format!("drop role {role}"));
     appended.is_ok()

@@ -74,9 +74,17 @@ async fn a_role_of_ours_changes_nothing_directly() {
         "gate",
         "installation",
         "system_log",
+        "leaf",
+        "checkpoint",
+        "sealer",
         "migration",
     ];
-    for group in ["redress_engine", "redress_operator", "redress_auditor"] {
+    for group in [
+        "redress_engine",
+        "redress_operator",
+        "redress_sealer",
+        "redress_auditor",
+    ] {
         let (role, url) = login(&lab, group);
         let refused = |text: &str| {
             let error = try_query_text(&url, text)

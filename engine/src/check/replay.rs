@@ -30,7 +30,7 @@ pub(super) async fn replay(
         reading,
         records: Records::new(),
         beside: Beside::default(),
-        system: None,
+        system: HashMap::new(),
         count: 0,
     };
     let mut runs = 0;
@@ -66,15 +66,15 @@ struct Walk<'w, 'i> {
     reading: &'w Reading<'i>,
     records: Records,
     beside: Beside,
-    /// Where the system log ends, once it was read.
-    system: Option<Tale>,
+    /// Where the logs of no run end, those that were read.
+    system: HashMap<Uuid, Tale>,
     count: u64,
 }
 
 impl Walk<'_, '_> {
     /// Reads the records of one run.
     async fn tell(&mut self, run: Uuid, findings: &mut Findings) -> Result<Tale, Error> {
-        let system = run == self.reading.inner.installation.system_run;
+        let system = self.reading.inner.installation.is_system(run);
         let mut tale = Tale::new(run, system)?;
         while self
             .records
@@ -109,8 +109,8 @@ impl Walk<'_, '_> {
                 return Ok(());
             }
             let tale = self.tell(run, findings).await?;
-            if run == self.reading.inner.installation.system_run {
-                self.system = Some(tale);
+            if self.reading.inner.installation.is_system(run) {
+                self.system.insert(run, tale);
             } else {
                 let text = format!("{} records belong to no run", tale.records);
                 findings.add(Fault::RecordsWithoutRun, Some(run), Some(seq), text);
@@ -119,22 +119,28 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Compares the system log with its head.
+    /// Compares the logs of no run with their heads.
     async fn finish(&self, findings: &mut Findings) -> Result<(), Error> {
-        let rows = self.reading.query(sql::SYSTEM_HEAD, &[]).await?;
-        let Some(row) = rows.first() else {
-            let text = "the row of the system log is missing";
-            findings.add(Fault::SystemHead, None, None, text);
-            return Ok(());
-        };
-        let run: Uuid = row.try_get(0)?;
-        let seq: i64 = row.try_get(1)?;
-        let head: &[u8] = row.try_get(2)?;
-        let whole = self.system.as_ref().is_none_or(Tale::is_whole);
-        let (count, last) = self.system.as_ref().map_or((0, Hash::ZERO), Tale::head);
-        if whole && (seq != count || head != last.as_bytes().as_slice()) {
-            let text = format!("the head is {seq}, the last record {count} {last}");
-            findings.add(Fault::SystemHead, Some(run), Some(count), text);
+        let rows = self.reading.query(sql::SYSTEM_HEADS, &[]).await?;
+        let installation = &self.reading.inner.installation;
+        for (run, name) in [
+            (installation.system_run, "system log"),
+            (installation.keys_run, "keyring"),
+        ] {
+            let Some(row) = rows.iter().find(|row| row.get::<_, Uuid>(0) == run) else {
+                let text = format!("the row of the {name} is missing");
+                findings.add(Fault::SystemHead, None, None, text);
+                continue;
+            };
+            let seq: i64 = row.try_get(1)?;
+            let head: &[u8] = row.try_get(2)?;
+            let tale = self.system.get(&run);
+            let whole = tale.is_none_or(Tale::is_whole);
+            let (count, last) = tale.map_or((0, Hash::ZERO), Tale::head);
+            if whole && (seq != count || head != last.as_bytes().as_slice()) {
+                let text = format!("the head is {seq}, the last record {count} {last}, {name}");
+                findings.add(Fault::SystemHead, Some(run), Some(count), text);
+            }
         }
         Ok(())
     }

@@ -120,14 +120,14 @@ impl Engine {
         Ok(waiting)
     }
 
-    /// A run's records after `after_seq`, as lines; the system log has the installation's `system_run`.
+    /// A run's records after `after_seq`, as lines; the logs of no run have the installation's `system_run` and `keys_run`.
     ///
     /// # Errors
     /// [`Error::UnknownRun`]; [`Error::Log`] when a record cannot be read.
     pub async fn log(&self, run: Uuid, after_seq: i64) -> Result<Vec<LogLine>, Error> {
         let inner = &self.inner;
         let session = inner.session().await?;
-        if run != inner.installation.system_run {
+        if !inner.installation.is_system(run) {
             inner.run_row(&session, run).await?;
         }
         let read = inner.prepare(&session, sql::RECORDS_OF_RUN).await?;
@@ -174,13 +174,13 @@ impl Engine {
             .collect()
     }
 
-    /// Where each log ends, the system log first: whoever follows all logs asks again and reads what grew.
+    /// Where each log ends, those of no run first: whoever follows all logs asks again and reads what grew.
     ///
     /// # Errors
     /// [`Error::Db`].
     pub async fn heads(&self) -> Result<Vec<(Uuid, i64)>, Error> {
         let reading = Reading::begin(&self.inner).await?;
-        let system = reading.query(sql::SYSTEM_HEAD, &[]).await?;
+        let system = reading.query(sql::SYSTEM_HEADS, &[]).await?;
         let mut heads = Vec::new();
         for row in &system {
             heads.push((row.try_get(0)?, row.try_get(1)?));

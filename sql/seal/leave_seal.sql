@@ -1,0 +1,2 @@
+-- Gives the lease of the sealer back: owner.
+select redress.leave_seal($1)
