@@ -15,6 +15,9 @@ use crate::key::{SigningKey, Vkey, check_name};
 use crate::note::{Note, NoteError};
 use crate::tree::{TREE_SIZE_MAX, empty_root};
 
+/// The largest checkpoint that a reader of a bundle takes.
+pub const CHECKPOINT_BYTES_MAX: usize = 64 * 1024;
+
 /// The head of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -86,6 +89,13 @@ impl Checkpoint {
         Checkpoint::from_text(Note::parse(bytes)?.text())
     }
 
+    /// Reads a checkpoint and the note that it is, of which no signature was looked at yet.
+    pub fn parse(bytes: &[u8]) -> Result<(Checkpoint, Note), CheckpointError> {
+        let note = Note::parse_within(bytes, CHECKPOINT_BYTES_MAX)?;
+        let checkpoint = Checkpoint::from_text(note.text())?;
+        Ok((checkpoint, note))
+    }
+
     /// The three lines that are signed.
     pub fn to_text(&self) -> Result<String, CheckpointError> {
         self.check()?;
@@ -121,6 +131,13 @@ impl Checkpoint {
         }
         Ok(())
     }
+}
+
+/// The installation and the generation that the origin of a log names.
+pub fn split_log_origin(log: &str) -> Option<(&str, i64)> {
+    let (origin, generation) = log.rsplit_once("/gen/")?;
+    let generation = read_decimal(generation).filter(|number| (1..=TREE_SIZE_MAX).contains(number));
+    Some((origin, i64::try_from(generation?).ok()?))
 }
 
 /// Reads a decimal number in its one spelling.

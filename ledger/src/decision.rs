@@ -255,7 +255,7 @@ impl Bound {
 }
 
 /// Reads an optional field that must be written, as `null` if it is empty.
-fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+pub(crate) fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
@@ -288,9 +288,15 @@ pub enum DecisionError {
     /// One key signed more than once.
     #[error("the envelope is signed twice by the key {0}")]
     SignedTwice(KeyId),
-    /// A key that the trust file does not name.
+    /// A key that the trust file or the ledger does not name.
     #[error("the decision is signed by a key that is not trusted: {0}")]
     UnknownKey(KeyId),
+    /// A key that was replaced, revoked or compromised before.
+    #[error("the decision is signed by a key that was no longer valid: {0}")]
+    KeyEnded(KeyId),
+    /// A key that is for something else.
+    #[error("the decision is signed by a key that is for another purpose: {0}")]
+    KeyPurpose(KeyId),
     /// A signature that is not one of its key over this decision.
     #[error("the signature on the decision does not verify, key {0}")]
     BadSignature(KeyId),
@@ -327,6 +333,9 @@ pub enum DecisionError {
     /// Made for another hold.
     #[error("the decision was made for another hold, decision {0}")]
     OtherHold(Uuid),
+    /// About another body: the root signed for something else.
+    #[error("the act was signed for another body, decision {0}")]
+    OtherBody(Uuid),
     /// Its time is over.
     #[error("the decision has expired, decision {0}")]
     Expired(Uuid),
@@ -344,6 +353,8 @@ impl DecisionError {
             DecisionError::SignatureCount(_) => "RD0545",
             DecisionError::SignedTwice(_) => "RD0546",
             DecisionError::UnknownKey(_) => "RD0547",
+            DecisionError::KeyEnded(_) => "RD0570",
+            DecisionError::KeyPurpose(_) => "RD0571",
             DecisionError::BadSignature(_) => "RD0548",
             DecisionError::SshSignature(_, error) => error.code(),
             DecisionError::Unbound(_) => "RD0549",
@@ -356,6 +367,7 @@ impl DecisionError {
             DecisionError::OtherBasis(_) => "RD0556",
             DecisionError::OtherSwitch(_) => "RD0557",
             DecisionError::OtherHold(_) => "RD0558",
+            DecisionError::OtherBody(_) => "RD0576",
             DecisionError::Expired(_) => "RD0559",
         }
     }

@@ -1,5 +1,8 @@
 //! Decides whether a signed decision is genuine: a DSSE envelope around canonical JSON.
 //!
+//! What is signed is a decision or a root act; each has its own payload type, which is part of what
+//! is signed, so that neither passes for the other.
+//!
 //! **Invariant:** a [`Verified`] exists only after every signature of its envelope verified under
 //! a trusted key. A signature too many is a refusal and not something to ignore: the list of
 //! signatures is not authenticated, so nothing may stand in it that nobody can account for.
@@ -14,12 +17,14 @@
 //! signers are enough (`quorum`).
 
 use base64ct::{Base64, Encoding};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::act::{ACT_PAYLOAD_TYPE, Act};
 use crate::canonical::{CanonicalError, parse_canonical, to_canonical};
 use crate::decision::{Decision, DecisionError};
-use crate::key::{KeyError, KeyId, SigningKey, Vkey};
+use crate::key::{KeyError, KeyId, Role, SigningKey, Vkey};
 use crate::quorum::Signer;
 use crate::sshsig::{SshSigError, SshSignature};
 use crate::trust::Trust;
@@ -97,27 +102,45 @@ impl Envelope {
     /// Wraps a decision that somebody is going to sign; without a signature it does not verify.
     pub fn unsigned(decision: &Decision) -> Result<Envelope, DecisionError> {
         decision.check_shape()?;
-        let value = serde_json::to_value(decision)
+        Envelope::wrap(PAYLOAD_TYPE, decision)
+    }
+
+    /// Wraps a root act that somebody is going to sign.
+    pub fn unsigned_act(act: &Act) -> Result<Envelope, DecisionError> {
+        act.check_shape()?;
+        Envelope::wrap(ACT_PAYLOAD_TYPE, act)
+    }
+
+    fn wrap(payload_type: &str, value: &impl Serialize) -> Result<Envelope, DecisionError> {
+        let value = serde_json::to_value(value)
             .map_err(|error| DecisionError::Malformed(error.to_string()))?;
         let payload = to_canonical(&value)?;
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(DecisionError::TooLong(payload.len()));
         }
         Ok(Envelope {
-            payload_type: PAYLOAD_TYPE.to_owned(),
+            payload_type: payload_type.to_owned(),
             payload: Base64::encode_string(&payload),
             signatures: Vec::new(),
         })
     }
 
-    /// The bytes that are signed, for whoever signs elsewhere; refused if they are no decision.
+    /// The bytes that are signed, for whoever signs elsewhere; refused if they are neither a
+    /// decision nor a root act.
     pub fn to_be_signed(&self) -> Result<Vec<u8>, DecisionError> {
-        let payload = self.payload_bytes()?;
-        read_payload(&payload)?;
+        let payload = if self.payload_type == ACT_PAYLOAD_TYPE {
+            let payload = self.payload_bytes(ACT_PAYLOAD_TYPE)?;
+            read_act(&payload)?;
+            payload
+        } else {
+            let payload = self.payload_bytes(PAYLOAD_TYPE)?;
+            read_payload(&payload)?;
+            payload
+        };
         Ok(pae(&self.payload_type, &payload))
     }
 
-    /// Adds another signature over the same decision.
+    /// Adds another signature over the same payload.
     pub fn countersign(&mut self, key: &SigningKey) -> Result<(), DecisionError> {
         let sig = Base64::encode_string(&key.sign(&self.to_be_signed()?));
         self.add(SignatureFormat::Plain, key.id(), sig)
@@ -184,33 +207,68 @@ impl Envelope {
 
     /// Reads the decision without looking at a signature: only to show it or to find its id.
     pub fn peek(&self) -> Result<Decision, DecisionError> {
-        read_payload(&self.payload_bytes()?)
+        read_payload(&self.payload_bytes(PAYLOAD_TYPE)?)
+    }
+
+    /// Reads the root act without looking at a signature: only to show it or to find its id.
+    pub fn peek_act(&self) -> Result<Act, DecisionError> {
+        read_act(&self.payload_bytes(ACT_PAYLOAD_TYPE)?)
     }
 
     /// Checks every signature against the trusted keys.
     pub fn verify(&self, trust: &Trust) -> Result<Verified, DecisionError> {
-        self.check_signature_list()?;
-        let payload = self.payload_bytes()?;
-        let message = pae(&self.payload_type, &payload);
+        self.verify_with(|id| {
+            let known = trust.lookup(id);
+            let known = known.ok_or_else(|| DecisionError::UnknownKey(id.clone()))?;
+            Ok((&known.vkey, known.role))
+        })
+    }
+
+    /// Checks every signature; `find` gives the key of an id and its holder's role, or refuses it.
+    pub(crate) fn verify_with<'k>(
+        &self,
+        find: impl Fn(&KeyId) -> Result<(&'k Vkey, Role), DecisionError>,
+    ) -> Result<Verified, DecisionError> {
         let mut signers = Vec::with_capacity(self.signatures.len());
-        for one in &self.signatures {
-            let known = trust
-                .lookup(&one.keyid)
-                .ok_or_else(|| DecisionError::UnknownKey(one.keyid.clone()))?;
-            one.verify(&message, &known.vkey)?;
+        let payload = self.open(PAYLOAD_TYPE, |id| {
+            let (vkey, role) = find(id)?;
             signers.push(Signer {
-                key_id: one.keyid.clone(),
-                principal: known.principal().to_owned(),
-                role: known.role,
+                key_id: id.clone(),
+                principal: vkey.name().to_owned(),
+                role,
             });
-        }
-        // The payload is read only now: nothing that nobody signed reaches the parser's callers.
+            Ok(vkey)
+        })?;
         let decision = read_payload(&payload)?;
         Ok(Verified { decision, signers })
     }
 
-    fn payload_bytes(&self) -> Result<Vec<u8>, DecisionError> {
-        if self.payload_type != PAYLOAD_TYPE {
+    /// The same for a root act, whose signers the caller counts.
+    pub(crate) fn verify_act_with<'k>(
+        &self,
+        find: impl FnMut(&KeyId) -> Result<&'k Vkey, DecisionError>,
+    ) -> Result<Act, DecisionError> {
+        read_act(&self.open(ACT_PAYLOAD_TYPE, find)?)
+    }
+
+    /// Checks every signature over a payload of this type. The payload is given only then: nothing
+    /// that nobody signed reaches a parser.
+    fn open<'k>(
+        &self,
+        payload_type: &str,
+        mut find: impl FnMut(&KeyId) -> Result<&'k Vkey, DecisionError>,
+    ) -> Result<Vec<u8>, DecisionError> {
+        self.check_signature_list()?;
+        let payload = self.payload_bytes(payload_type)?;
+        let message = pae(payload_type, &payload);
+        for one in &self.signatures {
+            one.verify(&message, find(&one.keyid)?)?;
+        }
+        Ok(payload)
+    }
+
+    fn payload_bytes(&self, payload_type: &str) -> Result<Vec<u8>, DecisionError> {
+        if self.payload_type != payload_type {
             return Err(DecisionError::PayloadType(self.payload_type.clone()));
         }
         if self.payload.len() > 2 * PAYLOAD_BYTES_MAX {
@@ -258,20 +316,32 @@ fn ssh_refusal(key: &KeyId, error: SshSigError) -> DecisionError {
 }
 
 fn read_payload(payload: &[u8]) -> Result<Decision, DecisionError> {
+    let decision: Decision = read_exact(payload)?;
+    decision.check_shape()?;
+    Ok(decision)
+}
+
+fn read_act(payload: &[u8]) -> Result<Act, DecisionError> {
+    let act: Act = read_exact(payload)?;
+    act.check_shape()?;
+    Ok(act)
+}
+
+/// Reads what somebody signed; it has one spelling, down to its ids.
+fn read_exact<T: DeserializeOwned + Serialize>(payload: &[u8]) -> Result<T, DecisionError> {
     if payload.len() > PAYLOAD_BYTES_MAX {
         return Err(DecisionError::TooLong(payload.len()));
     }
     let value = parse_canonical(payload)?;
-    let decision: Decision = serde_json::from_value(value)
+    let read: T = serde_json::from_value(value)
         .map_err(|error| DecisionError::Malformed(error.to_string()))?;
     // A second spelling of an id or a hash would be the same decision under other bytes.
-    let again = serde_json::to_value(&decision)
-        .map_err(|error| DecisionError::Malformed(error.to_string()))?;
+    let again =
+        serde_json::to_value(&read).map_err(|error| DecisionError::Malformed(error.to_string()))?;
     if to_canonical(&again)? != payload {
         return Err(CanonicalError::NotCanonical.into());
     }
-    decision.check_shape()?;
-    Ok(decision)
+    Ok(read)
 }
 
 /// The bytes that are signed: type and payload with their lengths (DSSE v1).

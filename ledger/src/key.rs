@@ -194,17 +194,8 @@ impl Vkey {
     /// Names a key.
     pub fn new(name: &str, key: PublicKey) -> Result<Vkey, KeyError> {
         check_name(name)?;
-        let hash = Hash::of_parts(&[
-            name.as_bytes(),
-            b"\n",
-            &[ALGORITHM_ED25519],
-            key.as_bytes().as_slice(),
-        ]);
-        let [a, b, c, d, ..] = *hash.as_bytes();
-        let id = KeyId {
-            name: name.to_owned(),
-            hash: [a, b, c, d],
-        };
+        let hash = key_hash(name, ALGORITHM_ED25519, &key);
+        let id = KeyId::from_parts(name, hash);
         Ok(Vkey { id, key })
     }
 
@@ -236,25 +227,41 @@ impl FromStr for Vkey {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Vkey, KeyError> {
-        // Base64 has `+` too, so only the first two separate.
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(digits), Some(key)) = (parts.next(), parts.next(), parts.next())
-        else {
-            return Err(KeyError::Vkey);
-        };
-        let id: KeyId = format!("{name}+{digits}").parse()?;
-        let bytes = Base64::decode_vec(key).map_err(|_| KeyError::Vkey)?;
-        let key = match bytes.split_first() {
-            Some((&ALGORITHM_ED25519, key)) => PublicKey::from_bytes(key)?,
-            Some(_) => return Err(KeyError::Algorithm),
-            None => return Err(KeyError::Vkey),
-        };
-        let vkey = Vkey::new(name, key)?;
-        if vkey.id != id {
-            return Err(KeyError::Id);
-        }
-        Ok(vkey)
+        let (id, key) = read_vkey(text, ALGORITHM_ED25519)?;
+        Ok(Vkey { id, key })
     }
+}
+
+/// Reads `NAME+HASH+BASE64` of one algorithm; the id must be that of the key.
+pub(crate) fn read_vkey(text: &str, algorithm: u8) -> Result<(KeyId, PublicKey), KeyError> {
+    // Base64 has `+` too, so only the first two separate.
+    let mut parts = text.splitn(3, '+');
+    let (Some(name), Some(digits), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(KeyError::Vkey);
+    };
+    let id: KeyId = format!("{name}+{digits}").parse()?;
+    let bytes = Base64::decode_vec(key).map_err(|_| KeyError::Vkey)?;
+    let key = match bytes.split_first() {
+        Some((found, key)) if *found == algorithm => PublicKey::from_bytes(key)?,
+        Some(_) => return Err(KeyError::Algorithm),
+        None => return Err(KeyError::Vkey),
+    };
+    if key_hash(name, algorithm, &key) != id.hash {
+        return Err(KeyError::Id);
+    }
+    Ok((id, key))
+}
+
+/// The four bytes that a signed note puts before a signature.
+fn key_hash(name: &str, algorithm: u8, key: &PublicKey) -> [u8; 4] {
+    let hash = Hash::of_parts(&[
+        name.as_bytes(),
+        b"\n",
+        &[algorithm],
+        key.as_bytes().as_slice(),
+    ]);
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    [a, b, c, d]
 }
 
 /// Checks what a signed note allows as a name, and bounds it.

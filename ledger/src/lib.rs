@@ -25,7 +25,9 @@
 //! | [`trust`] | whose signatures count |
 //! | [`quorum`] | whether those who signed are enough |
 //! | [`decision`] | whether a signed decision is meant for this act |
+//! | [`act`] | what the root signs about the keys of the ledger |
 //! | [`envelope`] | whether a signed decision is genuine |
+//! | [`keyring`] | which keys count at a position of the ledger |
 //! | [`authority`] | whether what a log says was done was allowed |
 //! | [`verify`] | whether a log holds |
 //!
@@ -64,16 +66,20 @@ pub mod checkpoint;
 pub mod note;
 pub mod proof;
 
+pub mod act;
 pub mod decision;
 pub mod envelope;
 pub mod quorum;
 
 pub mod authority;
+pub mod keyring;
+mod used;
 pub mod verify;
 
 #[cfg(test)]
 mod testing;
 
+pub use act::Act;
 pub use canonical::{CanonicalError, parse_canonical, to_canonical};
 pub use chain::{Chain, ChainError};
 pub use checkpoint::{Checkpoint, CheckpointError, log_origin};
@@ -82,6 +88,7 @@ pub use decision::{Basis, Decision, DecisionError, Expected, Purpose};
 pub use envelope::{Envelope, Verified, sign};
 pub use hash::{Hash, leaf_hash};
 pub use key::{KeyError, KeyId, PublicKey, Role, SigningKey, Vkey};
+pub use keyring::{KeyRole, Keyring, KeyringError, Root};
 pub use note::{Note, NoteError};
 pub use proof::{ProofError, TlogProof};
 pub use quorum::{Missing, Quorum, Signer, quorum_missing};

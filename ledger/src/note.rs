@@ -139,6 +139,15 @@ impl Note {
 
     /// Names the known keys that signed, in their order; at least one.
     pub fn verify<'k>(&self, known: &'k [Vkey]) -> Result<Vec<&'k Vkey>, NoteError> {
+        let signers = self.signers(known)?;
+        if signers.is_empty() {
+            return Err(NoteError::NoKnownKey);
+        }
+        Ok(signers)
+    }
+
+    /// Names the known keys that signed, perhaps none; a line of one that does not hold is refused.
+    pub fn signers<'k>(&self, known: &'k [Vkey]) -> Result<Vec<&'k Vkey>, NoteError> {
         let mut signers: Vec<&'k Vkey> = Vec::new();
         for one in &self.signatures {
             let Some(vkey) = known.iter().find(|vkey| *vkey.id() == one.key) else {
@@ -151,9 +160,6 @@ impl Note {
             let verified = vkey.key().verify(self.text.as_bytes(), &one.bytes);
             verified.map_err(|_| NoteError::BadSignature(one.key.clone()))?;
             signers.push(vkey);
-        }
-        if signers.is_empty() {
-            return Err(NoteError::NoKnownKey);
         }
         Ok(signers)
     }

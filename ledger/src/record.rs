@@ -293,6 +293,27 @@ impl Kind {
         )
     }
 
+    /// Whether only the root may cause such a record.
+    pub fn is_root_act(self) -> bool {
+        self.is_key_act()
+            || matches!(
+                self,
+                Kind::PolicySet | Kind::PolicyRetired | Kind::BlobErased
+            )
+    }
+
+    /// Whether such a record changes which keys count.
+    pub fn is_key_act(self) -> bool {
+        matches!(
+            self,
+            Kind::KeyRegistered
+                | Kind::KeyRotated
+                | Kind::KeyRevoked
+                | Kind::KeyCompromised
+                | Kind::GenerationOpened
+        )
+    }
+
     /// Whether such a record tells the story of a run and has no place in the system run.
     pub fn is_of_a_run(self) -> bool {
         self.moves_basis()

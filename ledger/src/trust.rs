@@ -1,20 +1,31 @@
 //! Decides whose signatures count, from a file that the reader keeps outside the database.
 //!
-//! One line a key: `key ROLE VKEY`; the key's name is the principal. `log VKEY` lines, as in a C2SP
-//! tlog-policy, are kept for the checkpoint. `#` starts a comment line; empty lines do not matter.
+//! One line a key: `key ROLE VKEY`; the key's name is the principal. `root N [KEYID ...]` says what
+//! the root of a ledger must be at least. `log VKEY` lines, and `witness`, `group` and `quorum` as
+//! in a C2SP tlog-policy, are for the checkpoint. `#` starts a comment line; empty lines do not matter.
 //!
 //! **Invariant:** no public key stands twice, so one person cannot count as two and a log's key
 //! cannot sign a decision. A file that cannot be read completely is refused, never taken in part.
 
-use std::collections::BTreeMap;
+mod policy;
+mod witness;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
 use crate::class::Class;
 use crate::key::{KeyError, KeyId, PublicKey, Role, Vkey};
+use crate::note::{Note, NoteError};
+
+use policy::Policy;
+pub use witness::WitnessKey;
 
 /// The largest trust file.
 pub const TRUST_BYTES_MAX: usize = 1 << 20;
+
+/// The largest threshold that a `root` line can ask for.
+pub const ROOT_THRESHOLD_MAX: u64 = 99;
 
 /// One key that counts, and for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +53,17 @@ impl TrustedKey {
 pub struct Trust {
     keys: BTreeMap<KeyId, TrustedKey>,
     logs: Vec<Vkey>,
+    root: Option<RootRule>,
+    policy: Policy,
+}
+
+/// What the root of a ledger must be at least.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootRule {
+    /// The smallest threshold that is good enough.
+    pub threshold: u64,
+    /// Exactly whose keys it has; empty if the file leaves that open.
+    pub keys: BTreeSet<KeyId>,
 }
 
 impl Trust {
@@ -75,7 +97,15 @@ impl Trust {
             ["key", role, vkey] => self.add(role.parse()?, vkey.parse()?),
             // A tlog-policy may name where the log is; nothing here goes there.
             ["log", vkey] | ["log", vkey, _] => self.add_log(vkey.parse()?),
-            ["key" | "log", ..] => Err(TrustFault::Words),
+            ["root", threshold, keys @ ..] => self.set_root(threshold, keys),
+            ["witness", name, vkey] | ["witness", name, vkey, _] => {
+                self.policy.add_witness(name, vkey)
+            }
+            ["group", name, needed, members @ ..] if !members.is_empty() => {
+                self.policy.add_group(name, needed, members)
+            }
+            ["quorum", name] => self.policy.set_quorum(name),
+            ["key" | "log" | "root" | "witness" | "group" | "quorum", ..] => Err(TrustFault::Words),
             _ => Err(TrustFault::Keyword),
         }
     }
@@ -105,6 +135,49 @@ impl Trust {
             return Err(TrustFault::IdTwice(vkey.id().clone()));
         }
         Ok(())
+    }
+
+    /// Says what the root must be at least; the keys are sovereigns' keys that stand above.
+    fn set_root(&mut self, threshold: &str, keys: &[&str]) -> Result<(), TrustFault> {
+        if self.root.is_some() {
+            return Err(TrustFault::Twice("root"));
+        }
+        let threshold = policy::read_count(threshold)
+            .filter(|count| *count <= ROOT_THRESHOLD_MAX)
+            .ok_or(TrustFault::Threshold)?;
+        let mut named = BTreeSet::new();
+        for text in keys {
+            let unknown = || TrustFault::NoSovereign((*text).to_owned());
+            let id: KeyId = text.parse().map_err(|_| unknown())?;
+            let known = self.keys.get(&id);
+            if known.is_none_or(|key| key.role != Role::Sovereign) {
+                return Err(unknown());
+            }
+            named.insert(id);
+        }
+        self.root = Some(RootRule {
+            threshold,
+            keys: named,
+        });
+        Ok(())
+    }
+
+    /// What the root of a ledger must be at least, if the file says so.
+    pub fn root(&self) -> Option<&RootRule> {
+        self.root.as_ref()
+    }
+
+    /// Every sovereign's key: the roots that the reader knows.
+    pub fn sovereigns(&self) -> impl Iterator<Item = &TrustedKey> {
+        let all = self.keys.values();
+        all.filter(|key| key.role == Role::Sovereign)
+    }
+
+    /// Whether the witnesses whose lines stand under a note are as many as the file asks for.
+    ///
+    /// A line of a witness that the file names and that does not hold refuses the note.
+    pub fn is_witnessed(&self, note: &Note) -> Result<bool, NoteError> {
+        self.policy.is_met(note)
     }
 
     /// Finds the key that a signature names.
@@ -149,8 +222,8 @@ pub enum TrustError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TrustFault {
-    /// A line that starts with neither `key` nor `log`.
-    #[error("a line is `key ROLE VKEY` or `log VKEY`")]
+    /// A line that begins with no word that has a meaning.
+    #[error("a line begins with key, log, root, witness, group or quorum")]
     Keyword,
     /// Too few or too many words.
     #[error("the line has too few or too many words")]
@@ -161,6 +234,24 @@ pub enum TrustFault {
     /// The same public key again, under this name or another.
     #[error("the public key stands in the file already: {0}")]
     KeyTwice(KeyId),
+    /// A second line where one is allowed.
+    #[error("the file has a second line of the kind {0}")]
+    Twice(&'static str),
+    /// A threshold of the root that is no number, or none that a root can have.
+    #[error("the threshold of a root is 1 to {ROOT_THRESHOLD_MAX}")]
+    Threshold,
+    /// A root's key that no line above gives to a sovereign.
+    #[error("no sovereign's key stands above with the id {0}")]
+    NoSovereign(String),
+    /// A witness or a group under a name that is taken, or that means nobody.
+    #[error("the name stands in the file already: {0}")]
+    Name(String),
+    /// A name that no line above defines, or that is a member of a group already.
+    #[error("not defined above, or a member already: {0}")]
+    Undefined(String),
+    /// A group that needs nobody, or more than it has.
+    #[error("a group needs any, all, or a number of its members, not {0}")]
+    Needed(String),
     /// Another key with the same id.
     #[error("another key has the same id: {0}")]
     IdTwice(KeyId),
@@ -185,7 +276,14 @@ impl TrustFault {
     /// The stable code of the error.
     pub fn code(&self) -> &'static str {
         match self {
-            TrustFault::Keyword | TrustFault::Words => "RD0530",
+            TrustFault::Keyword
+            | TrustFault::Words
+            | TrustFault::Twice(_)
+            | TrustFault::Threshold
+            | TrustFault::NoSovereign(_)
+            | TrustFault::Name(_)
+            | TrustFault::Undefined(_)
+            | TrustFault::Needed(_) => "RD0530",
             TrustFault::Key(error) => error.code(),
             TrustFault::KeyTwice(_) | TrustFault::IdTwice(_) => "RD0531",
         }
@@ -198,66 +296,4 @@ impl TrustFault {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::key::SigningKey;
-
-    fn vkey(name: &str, seed: u8) -> Vkey {
-        let key = SigningKey::from_seed(name, &[seed; 32]).unwrap();
-        key.vkey().clone()
-    }
-
-    #[test]
-    fn a_trust_file_is_read_with_comments_and_logs() {
-        let (alice, second, bob) = (vkey("alice", 1), vkey("alice", 2), vkey("bob", 3));
-        let log = vkey("redress.example/log", 4);
-        let text = format!(
-            "# roots\n\nkey sovereign {alice}\r\n  key reviewer {second}\n\
-             key reviewer {bob}\nlog {log} https://log.example/\n"
-        );
-        let trust = Trust::parse(&text).unwrap();
-        assert_eq!(trust.keys().count(), 3);
-        let found = trust.lookup(alice.id()).unwrap();
-        assert_eq!((found.principal(), found.role), ("alice", Role::Sovereign));
-        assert_eq!(trust.logs(), std::slice::from_ref(&log));
-        assert!(trust.lookup(log.id()).is_none(), "a log signs no decisions");
-        let lines: String = trust.keys().map(|key| key.line() + "\n").collect();
-        assert_eq!(Trust::parse(&lines).unwrap().keys().count(), 3);
-        assert!(Trust::parse("# nobody\n").unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_line_that_is_not_understood_refuses_the_file() {
-        let (alice, mallory) = (vkey("alice", 1), vkey("mallory", 1));
-        let check = |second: String, expected: TrustFault| {
-            let text = format!("key sovereign {alice}\n{second}\n");
-            let (line, fault) = match Trust::parse(&text) {
-                Err(TrustError::Line { line, fault }) => (line, fault),
-                other => panic!("{second}: {other:?}"),
-            };
-            assert_eq!((line, fault), (2, expected), "{second}");
-        };
-        let id = |vkey: &Vkey| vkey.id().clone();
-        check("trust everybody".into(), TrustFault::Keyword);
-        check("key sovereign".into(), TrustFault::Words);
-        check(format!("key sovereign {alice} x"), TrustFault::Words);
-        check(
-            format!("key root {mallory}"),
-            KeyError::Role("root".into()).into(),
-        );
-        check("key sovereign nobody".into(), KeyError::Vkey.into());
-        check(
-            format!("key reviewer {alice}"),
-            TrustFault::KeyTwice(id(&alice)),
-        );
-        check(
-            format!("key reviewer {mallory}"),
-            TrustFault::KeyTwice(id(&mallory)),
-        );
-        check(format!("log {mallory}"), TrustFault::KeyTwice(id(&mallory)));
-        // The identity point: it verifies what nobody signed.
-        let weak = "weak+00000000+AQEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-        check(format!("key sovereign {weak}"), KeyError::Weak.into());
-        assert!(Trust::parse(&" ".repeat(TRUST_BYTES_MAX + 1)).is_err());
-    }
-}
+mod tests;
