@@ -51,7 +51,7 @@ impl Engine {
             return Err(error);
         }
         let now = inner.now(&session).await?;
-        let approvals = inner.valid_approvals(&live, stored, &now)?;
+        let approvals = inner.valid_approvals(&session, &live, stored, &now).await?;
         let signers: Vec<Signer> = approvals.iter().map(|a| a.signer.clone()).collect();
         if let Err(missing) =
             quorum_missing(&stored.plan.quorum, &signers, &stored.plan.cause.requester)
@@ -158,8 +158,9 @@ impl Inner {
     }
 
     /// The mandate of a plan that was begun: its approvals stand in the log.
-    pub(crate) fn mandate_of_started(
+    pub(crate) async fn mandate_of_started(
         &self,
+        session: &Session,
         live: &Live,
         plan: &Plan,
         digest: Hash,
@@ -181,7 +182,7 @@ impl Inner {
         };
         let at = started.map_or("", |e| e.record.at.as_str());
         // Judged as of the start: a plan that was begun in time is finished, by the decisions that it was begun with.
-        let mut approvals = self.valid_approvals(live, &stored, at)?;
+        let mut approvals = self.valid_approvals(session, live, &stored, at).await?;
         let begun = started.and_then(|e| e.record.body.get("decisions")?.as_array());
         approvals.retain(|a| {
             let id = a.decision.id.to_string();

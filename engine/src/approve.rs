@@ -6,10 +6,11 @@
 use redress_ledger::decision::{Decision, Expected, Purpose};
 use redress_ledger::key::SigningKey;
 use redress_ledger::quorum::Signer;
-use redress_ledger::{Envelope, Kind, sign};
+use redress_ledger::{Envelope, Kind, Trust, sign};
 use serde_json::{Value, json};
 
 use crate::crash;
+use crate::db::Session;
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
 use crate::log::Pages;
@@ -85,7 +86,8 @@ impl Engine {
         let live = inner.live(&session, stored.plan.run).await?;
         inner.check_appliable(&live, stored)?;
         let now = inner.now(&session).await?;
-        let judged = inner.judge_approval(&live, stored, &envelope, &now);
+        let trusted = inner.trusted(&session).await?;
+        let judged = inner.judge_approval(&trusted.now, &live, stored, &envelope, &now);
         let judged = judged.and_then(|counting| {
             counting.into_iter().next().ok_or_else(|| {
                 Error::ApprovalsMissing("the requester of a plan cannot approve it".to_owned())
@@ -116,6 +118,7 @@ impl Engine {
                 "role": approval.signer.role.as_str(),
                 "key": approval.signer.key_id.to_string(),
                 "envelope": envelope.to_value(),
+                "keyring": trusted.seq,
             });
             pages.push(Kind::PlanApproved, None, body)?;
             inner
@@ -148,7 +151,7 @@ impl Engine {
         let session = inner.session().await?;
         let live = inner.live(&session, stored.plan.run).await?;
         let now = inner.now(&session).await?;
-        inner.valid_approvals(&live, stored, &now)
+        inner.valid_approvals(&session, &live, stored, &now).await
     }
 }
 
@@ -169,12 +172,12 @@ impl Inner {
     /// One approval for each who signed the envelope and did not ask for the plan.
     fn judge_approval(
         &self,
+        trust: &Trust,
         live: &Live,
         stored: &StoredPlan,
         envelope: &Envelope,
         now: &str,
     ) -> Result<Vec<Approval>, Error> {
-        let trust = self.trust.as_ref().ok_or(Error::NoTrust)?;
         let verified = envelope.verify(trust)?;
         verified
             .decision
@@ -194,14 +197,16 @@ impl Inner {
     }
 
     /// Approvals in the log that still verify, against the local roots, for this very plan.
-    pub(crate) fn valid_approvals(
+    pub(crate) async fn valid_approvals(
         &self,
+        session: &Session,
         live: &Live,
         stored: &StoredPlan,
         now: &str,
     ) -> Result<Vec<Approval>, Error> {
         let digest = stored.digest.to_string();
         let mut approvals = Vec::new();
+        let mut trusted = None;
         for entry in live
             .story
             .entries
@@ -215,9 +220,12 @@ impl Inner {
                 continue;
             };
             let envelope = Envelope::from_value(envelope)?;
-            match self.judge_approval(live, stored, &envelope, now) {
+            if trusted.is_none() {
+                trusted = Some(self.trusted(session).await?);
+            }
+            let Some(trusted) = &trusted else { continue };
+            match self.judge_approval(&trusted.now, live, stored, &envelope, now) {
                 Ok(counting) => approvals.extend(counting),
-                Err(Error::NoTrust) => return Err(Error::NoTrust),
                 // It counted once; an expired or revoked signer counts no more.
                 Err(error) => tracing::info!(%error, plan = digest, "approval does not count"),
             }

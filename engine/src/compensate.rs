@@ -89,7 +89,9 @@ impl Inner {
             Error::Inconsistent(format!("run {} compensates without a plan", live.row.id))
         })?;
         let plan = self.plan_by_digest(session, digest).await?;
-        let mandate = self.mandate_of_started(live, &plan, digest)?;
+        let mandate = self
+            .mandate_of_started(session, live, &plan, digest)
+            .await?;
         let unwind = Unwind {
             plan: &plan,
             digest,

@@ -50,6 +50,8 @@ pub(crate) struct Inner {
     pub alerts: Vec<Arc<dyn AlertSink>>,
     /// Which releases this process has verified.
     pub proven: Proven,
+    /// The keyring that was read last.
+    pub keys: crate::keyring::Cached,
     loaded: RwLock<HashMap<Hash, Arc<Loaded>>>,
 }
 
@@ -171,6 +173,7 @@ impl Builder {
             lease: self.lease,
             alerts: self.alerts,
             proven: Proven::default(),
+            keys: crate::keyring::Cached::default(),
             loaded: RwLock::default(),
         };
         let engine = Engine {

@@ -152,6 +152,9 @@ pub enum Error {
     /// A decision or its signature is not acceptable.
     #[error(transparent)]
     Decision(#[from] DecisionError),
+    /// The ledger's own keys: an act that is refused, or a keyring that is not ours.
+    #[error(transparent)]
+    Keyring(#[from] redress_ledger::keyring::KeyringError),
     /// The decision was used before.
     #[error("the decision was used before: sign a new one, decision {0}")]
     Replayed(Uuid),
@@ -234,6 +237,7 @@ impl Error {
             | Self::NotDrained(_)
             | Self::Inconsistent(_) => Class::Hold,
             Self::Adapter(error) => error.class(),
+            Self::Keyring(error) => error.class(),
             Self::Schema(error) => error.class(),
             Self::Log(error) => error.class(),
             Self::Plan(error) => error.class(),
@@ -273,6 +277,7 @@ impl Error {
             Self::NoTrust => "RD0562",
             Self::Replayed(_) => "RD0563",
             Self::Decision(error) => error.code(),
+            Self::Keyring(error) => error.code(),
             Self::Adapter(error) => error.code(),
             Self::Schema(error) => error.code(),
             Self::Log(error) => error.code(),

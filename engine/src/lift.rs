@@ -149,9 +149,9 @@ impl Inner {
         requester: &str,
         now: &str,
     ) -> Result<Released, Error> {
-        let trust = self.trust.as_ref().ok_or(Error::NoTrust)?;
+        let trusted = self.trusted(session).await?;
         let envelope = sign(decision, key)?;
-        let verified = envelope.verify(trust)?;
+        let verified = envelope.verify(&trusted.now)?;
         let mut expected = Expected::new(
             release.purpose,
             &self.installation.origin,
@@ -174,6 +174,7 @@ impl Inner {
             "released": release.switch_no,
             "decision_id": decision.id.to_string(),
             "envelope": envelope.to_value(),
+            "keyring": trusted.seq,
             "quorum": release.quorum,
         });
         session
@@ -246,7 +247,7 @@ impl Inner {
         session: &Session,
         expected: &Expected<'_>,
     ) -> Result<Vec<Signer>, Error> {
-        let trust = self.trust.as_ref().ok_or(Error::NoTrust)?;
+        let trusted = self.trusted(session).await?;
         let read = self.prepare(session, sql::RECORDS_OF_RUN).await?;
         let rows = session
             .query(&read, &[&self.installation.system_run, &0_i64])
@@ -269,7 +270,7 @@ impl Inner {
             else {
                 continue;
             };
-            if let Ok(verified) = envelope.verify(trust)
+            if let Ok(verified) = envelope.verify(&trusted.now)
                 && verified.decision.check(expected).is_ok()
             {
                 signers.extend(verified.signers);
@@ -286,12 +287,6 @@ impl Inner {
         requester: &str,
         now: &str,
     ) -> Result<Decision, Error> {
-        let at: jiff::Timestamp = now
-            .parse()
-            .map_err(|_| Error::Inconsistent(format!("time {now}")))?;
-        let until = at
-            .checked_add(DECISION_VALID)
-            .map_err(|error| Error::Inconsistent(error.to_string()))?;
         Ok(Decision {
             id: Uuid::now_v7(),
             purpose,
@@ -307,9 +302,20 @@ impl Inner {
             reason_code: "operator".to_owned(),
             reason: reason.to_owned(),
             policy: None,
-            not_after: until.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
+            not_after: self.valid_until(now)?,
             requester: requester.to_owned(),
         })
+    }
+
+    /// Until when what is signed now may be used.
+    pub(crate) fn valid_until(&self, now: &str) -> Result<String, Error> {
+        let at: jiff::Timestamp = now
+            .parse()
+            .map_err(|_| Error::Inconsistent(format!("time {now}")))?;
+        let until = at
+            .checked_add(DECISION_VALID)
+            .map_err(|error| Error::Inconsistent(error.to_string()))?;
+        Ok(until.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string())
     }
 
     /// The database's time.

@@ -109,8 +109,8 @@ impl Engine {
         reason: &str,
     ) -> Result<RunRow, Error> {
         let inner = &self.inner;
-        let trust = inner.trust.as_ref().ok_or(Error::NoTrust)?;
         let session = inner.session().await?;
+        let trusted = inner.trusted(&session).await?;
         let live = inner.live(&session, run).await?;
         if !matches!(live.story.state, State::Failed | State::Stuck) {
             return Err(wrong_state(&live, "only a failed or stuck run is resolved"));
@@ -128,7 +128,7 @@ impl Engine {
             ..inner.decision(Purpose::RunResolve, reason, requester, &now)?
         };
         let envelope = sign(&decision, key)?;
-        let verified = envelope.verify(trust)?;
+        let verified = envelope.verify(&trusted.now)?;
         let quorum = quorum_for(&live, "resolve");
         if let Err(missing) = quorum_missing(&quorum, &verified.signers, requester) {
             return Err(Error::ApprovalsMissing(missing.to_string()));
@@ -146,6 +146,7 @@ impl Engine {
                 "reason": reason,
                 "decision_id": decision.id.to_string(),
                 "envelope": envelope.to_value(),
+                "keyring": trusted.seq,
                 "quorum": quorum,
                 "standing": standing(&live),
             });

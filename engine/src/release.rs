@@ -13,7 +13,6 @@ use std::sync::{Mutex, PoisonError};
 
 use redress_ledger::decision::{Expected, Purpose};
 use redress_ledger::quorum::{Quorum, Signer, one_sovereign, quorum_missing};
-use redress_ledger::trust::Trust;
 use redress_ledger::{Envelope, Kind, Record};
 use redress_sql as sql;
 use serde_json::Value;
@@ -23,6 +22,7 @@ use crate::db::{DbError, Session};
 use crate::engine::Inner;
 use crate::error::Error;
 use crate::hold::Hold;
+use crate::keyring::Trusted;
 use crate::lift::quorum_of;
 use crate::run::Live;
 
@@ -61,7 +61,8 @@ impl Inner {
             return Ok(());
         }
         let records = self.system_records(session).await?;
-        self.switch_proof(&records, switch_no)
+        let trusted = self.trusted_if_any(session).await?;
+        self.switch_proof(trusted.as_deref(), &records, switch_no)
             .map_err(|why| unproven(format!("switch {switch_no}"), why))?;
         self.proven.switch_no.store(switch_no, Ordering::Relaxed);
         tracing::info!(switch_no, "the switch's release is verified");
@@ -114,11 +115,12 @@ impl Inner {
         }
         let records = self.system_records(session).await?;
         let holds = self.all_holds(session).await?;
+        let trusted = self.trusted_if_any(session).await?;
         for id in new {
             let hold = holds.iter().map(|(hold, _)| hold).find(|h| h.id == id);
             let hold = hold.ok_or_else(|| Error::Inconsistent(format!("hold {id} is gone")))?;
             let quorum = self.release_quorum(session, hold).await?;
-            self.hold_proof(&records, hold, &quorum)
+            self.hold_proof(trusted.as_deref(), &records, hold, &quorum)
                 .map_err(|why| unproven(format!("hold {id}"), why))?;
             self.proven.holds().insert(id);
         }
@@ -154,11 +156,16 @@ impl Inner {
         Ok(records)
     }
 
-    fn switch_proof(&self, records: &[Record], switch_no: i64) -> Result<(), String> {
+    fn switch_proof(
+        &self,
+        trusted: Option<&Trusted>,
+        records: &[Record],
+        switch_no: i64,
+    ) -> Result<(), String> {
         let named = |record: &Record| {
             record.kind == Kind::SwitchReleased && number(record, "released_as") == Some(switch_no)
         };
-        self.any_proof(records, named, |trust, earlier, record| {
+        self.any_proof(records, named, trusted, |trust, earlier, record| {
             let released = number(record, "released").unwrap_or_default();
             // 0: its row was missing; the number went on after the last one that any record names.
             if released != 0 && released + 1 != switch_no {
@@ -175,13 +182,19 @@ impl Inner {
         })
     }
 
-    fn hold_proof(&self, records: &[Record], hold: &Hold, quorum: &Quorum) -> Result<(), String> {
+    fn hold_proof(
+        &self,
+        trusted: Option<&Trusted>,
+        records: &[Record],
+        hold: &Hold,
+        quorum: &Quorum,
+    ) -> Result<(), String> {
         let id = hold.id.to_string();
         let named = |record: &Record| {
             record.kind == Kind::HoldReleased
                 && record.body.get("hold").and_then(Value::as_str) == Some(id.as_str())
         };
-        self.any_proof(records, named, |trust, earlier, record| {
+        self.any_proof(records, named, trusted, |trust, earlier, record| {
             let mut expected = self.expected(Purpose::HoldRelease, record);
             expected.hold = Some(hold.id);
             let by = Some(hold.by.as_str());
@@ -204,9 +217,10 @@ impl Inner {
         &self,
         records: &[Record],
         named: impl Fn(&Record) -> bool,
-        judge: impl Fn(&Trust, &[Record], &Record) -> Result<(), String>,
+        trusted: Option<&Trusted>,
+        judge: impl Fn(&Trusted, &[Record], &Record) -> Result<(), String>,
     ) -> Result<(), String> {
-        let trust = self.trust.as_ref().ok_or(
+        let trust = trusted.ok_or(
             "no trust roots are configured here to verify it with, give --trust FILE or REDRESS_TRUST",
         )?;
         let mut verdict = Err("the system log has no signed decision for it".to_owned());
@@ -229,7 +243,7 @@ fn number(record: &Record, field: &str) -> Option<i64> {
 /// Whether the record's envelope, with those of decisions before it, is a quorum for the act. Neither who asked nor
 /// `by`, who stopped the work, counts.
 fn proof(
-    trust: &Trust,
+    trust: &Trusted,
     earlier: &[Record],
     record: &Record,
     expected: &Expected<'_>,
@@ -249,13 +263,15 @@ fn proof(
 /// Who signed a record's decision on the act, and who asked for it. The decision must stand in the record under its
 /// own id, which the database accepts once: so no envelope counts in two records.
 fn signed(
-    trust: &Trust,
+    trust: &Trusted,
     record: &Record,
     expected: &Expected<'_>,
 ) -> Result<(Vec<Signer>, String), String> {
     let envelope = record.body.get("envelope").unwrap_or(&Value::Null);
     let envelope = Envelope::from_value(envelope).map_err(|error| error.to_string())?;
-    let verified = envelope.verify(trust).map_err(|error| error.to_string())?;
+    let verified = trust
+        .verify_in(record, &envelope)
+        .map_err(|error| error.to_string())?;
     let decision = verified.decision;
     decision
         .check(expected)

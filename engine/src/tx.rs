@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use redress_ledger::state::State;
-use redress_ledger::{Hash, Kind, Record};
+use redress_ledger::{Encoded, Hash, Kind, Record};
 use redress_sql as sql;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -476,38 +476,60 @@ impl Inner {
         entered: &LogHead,
         records: Vec<(Kind, serde_json::Value)>,
     ) -> Result<(), Error> {
-        let append = self.prepare(session, sql::APPEND_SYSTEM).await?;
-        let (run, mut head) = (entered.run, entered.head);
+        let mut next = entered.clone();
         let mut bytes = Vec::new();
-        for (index, (kind, body)) in (1..).zip(records) {
-            let record = Record {
-                v: redress_ledger::record::VERSION,
-                origin: self.installation.origin.clone(),
-                generation: self.installation.generation,
-                run,
-                epoch: 0,
-                switch_no: entered.switch_no,
-                seq: entered.seq + index,
-                prev: head,
-                kind,
-                at: entered.at.clone(),
-                actor: self.actor.clone(),
-                engine: crate::log::ENGINE.to_owned(),
-                policy: None,
-                idem: None,
-                body,
-            };
-            let encoded = record.encode().map_err(|source| LogError::Record {
-                seq: record.seq,
-                run,
-                source,
-            })?;
-            head = encoded.hash;
-            bytes.push(encoded.bytes);
+        for (kind, body) in records {
+            bytes.push(self.next_of(&mut next, kind, body)?.1.bytes);
         }
+        self.append_bytes(session, log, entered.seq, &bytes).await
+    }
+
+    /// The next record of a log that was entered; its head moves on.
+    pub(crate) fn next_of(
+        &self,
+        head: &mut LogHead,
+        kind: Kind,
+        body: serde_json::Value,
+    ) -> Result<(Record, Encoded), Error> {
+        let record = Record {
+            v: redress_ledger::record::VERSION,
+            origin: self.installation.origin.clone(),
+            generation: self.installation.generation,
+            run: head.run,
+            epoch: 0,
+            switch_no: head.switch_no,
+            seq: head.seq + 1,
+            prev: head.head,
+            kind,
+            at: head.at.clone(),
+            actor: self.actor.clone(),
+            engine: crate::log::ENGINE.to_owned(),
+            policy: None,
+            idem: None,
+            body,
+        };
+        let encoded = record.encode().map_err(|source| LogError::Record {
+            seq: record.seq,
+            run: record.run,
+            source,
+        })?;
+        head.seq += 1;
+        head.head = encoded.hash;
+        Ok((record, encoded))
+    }
+
+    /// Adds encoded records behind the head of a log that was entered.
+    pub(crate) async fn append_bytes(
+        &self,
+        session: &Session,
+        log: &'static str,
+        seq: i64,
+        bytes: &[Vec<u8>],
+    ) -> Result<(), Error> {
+        let append = self.prepare(session, sql::APPEND_SYSTEM).await?;
         let slices: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
         session
-            .query_one(&append, &[&log, &entered.seq, &slices])
+            .query_one(&append, &[&log, &seq, &slices])
             .await
             .map_err(DbError::from)?;
         Ok(())

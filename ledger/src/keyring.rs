@@ -291,7 +291,20 @@ impl Keyring {
 
     /// Checks the signatures on a person's decision, by the keys that count now.
     pub fn verify(&self, envelope: &Envelope) -> Result<Verified, DecisionError> {
-        envelope.verify_with(|id| match self.standing(id) {
+        self.verify_by(envelope, |id| self.standing(id))
+    }
+
+    /// Checks them by the keys that counted when the record at a position was judged.
+    pub fn verify_at(&self, envelope: &Envelope, position: u64) -> Result<Verified, DecisionError> {
+        self.verify_by(envelope, |id| self.standing_at(id, position))
+    }
+
+    fn verify_by<'k>(
+        &'k self,
+        envelope: &Envelope,
+        standing: impl Fn(&KeyId) -> Standing<'k>,
+    ) -> Result<Verified, DecisionError> {
+        envelope.verify_with(|id| match standing(id) {
             Standing::Unknown => Err(DecisionError::UnknownKey(id.clone())),
             Standing::Ended(_) => Err(DecisionError::KeyEnded(id.clone())),
             Standing::Valid(key) => match key.role {

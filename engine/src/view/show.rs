@@ -47,8 +47,9 @@ impl Reading<'_> {
             Some(digest) => {
                 let plan = self.inner.plan_by_digest(self, digest).await?;
                 let now = self.inner.now(self).await?;
+                let trusted = self.inner.trusted_if_any(self).await?;
                 let judge = Judge {
-                    trust: self.inner.trust.as_ref(),
+                    trust: trusted.as_ref().map(|trusted| &trusted.now),
                     installation: &self.inner.installation,
                     now: &now,
                 };
