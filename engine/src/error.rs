@@ -155,6 +155,9 @@ pub enum Error {
     /// The ledger's own keys: an act that is refused, or a keyring that is not ours.
     #[error(transparent)]
     Keyring(#[from] redress_ledger::keyring::KeyringError),
+    /// Nothing more is sealed.
+    #[error(transparent)]
+    Seal(#[from] crate::seal::SealError),
     /// The decision was used before.
     #[error("the decision was used before: sign a new one, decision {0}")]
     Replayed(Uuid),
@@ -238,6 +241,7 @@ impl Error {
             | Self::Inconsistent(_) => Class::Hold,
             Self::Adapter(error) => error.class(),
             Self::Keyring(error) => error.class(),
+            Self::Seal(error) => error.class(),
             Self::Schema(error) => error.class(),
             Self::Log(error) => error.class(),
             Self::Plan(error) => error.class(),
@@ -278,6 +282,7 @@ impl Error {
             Self::Replayed(_) => "RD0563",
             Self::Decision(error) => error.code(),
             Self::Keyring(error) => error.code(),
+            Self::Seal(error) => error.code(),
             Self::Adapter(error) => error.code(),
             Self::Schema(error) => error.code(),
             Self::Log(error) => error.code(),

@@ -226,7 +226,8 @@ fn read_hold(path: &Path) -> Option<HoldFile> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-fn write_atomically(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+/// Replaces a file as a whole.
+pub(crate) fn write_atomically(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let temporary = folder.join(format!(".{}.tmp", Uuid::now_v7()));
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new()
@@ -245,7 +246,8 @@ fn write_atomically(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), File
     sync_dir(folder)
 }
 
-fn make_dir(path: &Path) -> Result<(), FileError> {
+/// Makes a folder and those above it.
+pub(crate) fn make_dir(path: &Path) -> Result<(), FileError> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()
         .recursive(true)

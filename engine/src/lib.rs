@@ -74,6 +74,7 @@ pub mod pointer;
 mod release;
 mod run;
 pub mod schema;
+pub mod seal;
 mod snapshot;
 mod start;
 mod stuck;

@@ -307,6 +307,11 @@ pub const LATE_RECORDS: Statement = Statement {
     name: "late_records",
     text: include_str!("../seal/late_records.sql"),
 };
+/// Records of the keyring's log behind a place, each with its transaction: run, after this seq.
+pub const KEYRING_RECORDS: Statement = Statement {
+    name: "keyring_records",
+    text: include_str!("../seal/keyring_records.sql"),
+};
 /// Gives the lease of the sealer back: owner.
 pub const LEAVE_SEAL: Statement = Statement {
     name: "leave_seal",
@@ -563,6 +568,7 @@ pub const STATEMENTS: &[Statement] = &[
     ENTER_SEAL,
     ENTRIES_FROM,
     EXTEND_LOG,
+    KEYRING_RECORDS,
     LATE_RECORDS,
     LEAVE_SEAL,
     LEAVES_FROM,
