@@ -126,7 +126,7 @@ fn deeper(depth: usize) -> Result<usize, CanonicalError> {
 }
 
 /// Orders keys by UTF-16 code units; UTF-8 order differs only where surrogates meet U+E000..U+FFFF.
-fn utf16_order(a: &str, b: &str) -> Ordering {
+pub(crate) fn utf16_order(a: &str, b: &str) -> Ordering {
     if a.is_ascii() && b.is_ascii() {
         return a.cmp(b);
     }

@@ -7,6 +7,8 @@
 //! **Not here:** whether bytes and stored hash agree and whether decisions allow what happened
 //! (`verify`). Records cut off at the end are found only against a head that somebody remembers.
 
+mod kept;
+
 use serde_json::Value;
 use thiserror::Error;
 use uuid::Uuid;
@@ -15,6 +17,8 @@ use crate::class::Class;
 use crate::hash::Hash;
 use crate::record::{Kind, Record};
 use crate::state::{After, Event, State, transition};
+
+pub(crate) use kept::KeptChain;
 
 /// Follows the records of one run.
 #[derive(Clone, Debug)]
@@ -73,7 +77,7 @@ impl Chain {
                 self.origin.clone_from(&record.origin);
                 self.generation = record.generation;
                 self.epoch = record.epoch;
-                self.system = self.is_system(record.kind, seq);
+                self.system = self.begins_system(record.kind, seq);
                 self.end.count = seq;
                 self.end.head = hash;
                 self.end.state = state;
@@ -88,6 +92,16 @@ impl Chain {
                 fault,
             }),
         }
+    }
+
+    /// Whether this is a system run: it began with something else than its opening.
+    pub fn is_system(&self) -> bool {
+        self.system
+    }
+
+    /// Whether something must still follow: the story of a run has begun and is not sealed.
+    pub fn is_open(&self) -> bool {
+        self.end.count > 0 && !self.system && !self.end.is_sealed()
     }
 
     /// Where the records end so far.
@@ -135,7 +149,7 @@ impl Chain {
         }
     }
 
-    fn is_system(&self, kind: Kind, seq: i64) -> bool {
+    fn begins_system(&self, kind: Kind, seq: i64) -> bool {
         match seq {
             1 => kind != Kind::RunOpened,
             _ => self.system,

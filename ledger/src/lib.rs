@@ -1,7 +1,7 @@
 //! Keeps the signed ledger of Redress: what a record is, who may decide, and whether a log holds.
 //!
 //! This crate is pure. It knows no database, no clock and no network, and of the file system only
-//! key files, so that whoever audits a ledger runs this code and none of the engine's.
+//! key files and the folder of an exported ledger, so that whoever audits a ledger runs this code and none of the engine's.
 //!
 //! The modules in the order of the flow; each uses only those above it.
 //!
@@ -29,7 +29,9 @@
 //! | [`envelope`] | whether a signed decision is genuine |
 //! | [`keyring`] | which keys count at a position of the ledger |
 //! | [`authority`] | whether what a log says was done was allowed |
-//! | [`verify`] | whether a log holds |
+//! | `runs` | what must be remembered of every run |
+//! | [`verify`] | whether a log in a database holds |
+//! | [`bundle`] | whether an exported ledger holds |
 //!
 //! **Invariant:** one value, one byte string, one hash. What has two spellings is refused when it
 //! is written and when it is read; nothing is rounded, reordered or guessed.
@@ -72,7 +74,9 @@ pub mod envelope;
 pub mod quorum;
 
 pub mod authority;
+pub mod bundle;
 pub mod keyring;
+mod runs;
 mod used;
 pub mod verify;
 

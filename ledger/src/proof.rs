@@ -179,7 +179,7 @@ impl ProofError {
             | ProofError::Extra
             | ProofError::Index
             | ProofError::Hash
-            | ProofError::Hashes => "RD0647",
+            | ProofError::Hashes => "RD0658",
             ProofError::Checkpoint(error) => error.code(),
             ProofError::Tree(error) => error.code(),
         }

@@ -223,11 +223,11 @@ impl SshSigError {
             | SshSigError::Armor
             | SshSigError::Encoding
             | SshSigError::Version(_)
-            | SshSigError::Reserved => "RD0648",
-            SshSigError::Namespace(_) => "RD0649",
-            SshSigError::Algorithm(_) => "RD0655",
-            SshSigError::OtherKey => "RD0656",
-            SshSigError::PublicKeyLine => "RD0657",
+            | SshSigError::Reserved => "RD0580",
+            SshSigError::Namespace(_) => "RD0581",
+            SshSigError::Algorithm(_) => "RD0582",
+            SshSigError::OtherKey => "RD0583",
+            SshSigError::PublicKeyLine => "RD0584",
             SshSigError::Key(error) => error.code(),
         }
     }

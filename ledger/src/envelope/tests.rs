@@ -215,12 +215,12 @@ fn an_openssh_signature_that_is_not_this_one_is_refused_by_its_own_name() {
         };
         envelope.payload = Envelope::unsigned(&another).unwrap().payload;
     });
-    check("RD0648", |envelope| envelope.signatures[0].sig.clear());
-    check("RD0648", |envelope| {
+    check("RD0580", |envelope| envelope.signatures[0].sig.clear());
+    check("RD0580", |envelope| {
         envelope.signatures = signed().signatures;
         envelope.signatures[0].format = SignatureFormat::Sshsig;
     });
-    check("RD0656", |envelope| {
+    check("RD0583", |envelope| {
         envelope.signatures[0].keyid = key("bob").id().clone();
     });
     check("RD0547", |envelope| {
@@ -239,8 +239,8 @@ fn only_a_signature_that_verifies_is_attached() {
     let (alice, bob) = (key("alice"), key("bob"));
     let code = |error: DecisionError| error.code();
     let mut attach = |vkey: &Vkey, text: &str| envelope.attach_sshsig(vkey, text).map_err(code);
-    assert_eq!(attach(alice.vkey(), &text), Err("RD0656"));
-    assert_eq!(attach(bob.vkey(), "no signature"), Err("RD0648"));
+    assert_eq!(attach(alice.vkey(), &text), Err("RD0583"));
+    assert_eq!(attach(bob.vkey(), "no signature"), Err("RD0580"));
     let another = Envelope::unsigned(&Decision {
         generation: 2,
         ..decision()

@@ -152,22 +152,22 @@ fn each_field_of_a_signature_must_be_as_it_is_written_here() {
         assert_eq!(error.code(), code, "{error}");
     };
     assert_eq!(read(|_| ()), Ok(()));
-    check("RD0648", |fields| fields.magic = b"SSHSIK");
-    check("RD0648", |fields| fields.version = 0);
-    check("RD0648", |fields| fields.version = 2);
-    check("RD0648", |fields| fields.reserved = "x");
-    check("RD0648", |fields| fields.hash = "sha1");
-    check("RD0648", |fields| fields.hash = "");
-    check("RD0648", |fields| fields.behind = b"x");
-    check("RD0648", |fields| fields.namespace = "");
-    check("RD0648", |fields| fields.signature.truncate(63));
-    check("RD0648", |fields| fields.key.truncate(31));
-    check("RD0649", |fields| fields.namespace = "redress-decisions");
-    check("RD0655", |fields| {
+    check("RD0580", |fields| fields.magic = b"SSHSIK");
+    check("RD0580", |fields| fields.version = 0);
+    check("RD0580", |fields| fields.version = 2);
+    check("RD0580", |fields| fields.reserved = "x");
+    check("RD0580", |fields| fields.hash = "sha1");
+    check("RD0580", |fields| fields.hash = "");
+    check("RD0580", |fields| fields.behind = b"x");
+    check("RD0580", |fields| fields.namespace = "");
+    check("RD0580", |fields| fields.signature.truncate(63));
+    check("RD0580", |fields| fields.key.truncate(31));
+    check("RD0581", |fields| fields.namespace = "redress-decisions");
+    check("RD0582", |fields| {
         fields.algorithm = "rsa@example.com";
     });
-    check("RD0655", |fields| fields.signed_with = "x@example.com");
-    check("RD0655", |fields| {
+    check("RD0582", |fields| fields.signed_with = "x@example.com");
+    check("RD0582", |fields| {
         fields.algorithm = "sk-ssh-ed25519@openssh.com";
         fields.application = b"\0\0\0\x04ssh:";
     });
@@ -184,7 +184,7 @@ fn each_field_of_a_signature_must_be_as_it_is_written_here() {
             carry = sum >> 8;
         }
     });
-    check("RD0656", |fields| {
+    check("RD0583", |fields| {
         fields.key = key("bob").vkey().key().as_bytes().to_vec();
     });
     check("RD0502", |fields| {
@@ -207,13 +207,13 @@ fn a_public_key_line_is_read_and_written() {
     let check = |code: &str, line: &str| {
         assert_eq!(read_public_key(line).unwrap_err().code(), code, "{line}");
     };
-    check("RD0657", "");
-    check("RD0657", "ssh-ed25519");
-    check("RD0655", &line.replace("ssh-ed25519 ", "ssh-rsa "));
-    check("RD0657", &line.replace("AAAAC3", "AAAAC4"));
-    check("RD0657", &format!("no-pty {line}"));
-    check("RD0657", &format!("{line}\n{line}\n"));
-    check("RD0648", &"x".repeat(SSH_BYTES_MAX + 1));
+    check("RD0584", "");
+    check("RD0584", "ssh-ed25519");
+    check("RD0582", &line.replace("ssh-ed25519 ", "ssh-rsa "));
+    check("RD0584", &line.replace("AAAAC3", "AAAAC4"));
+    check("RD0584", &format!("no-pty {line}"));
+    check("RD0584", &format!("{line}\n{line}\n"));
+    check("RD0580", &"x".repeat(SSH_BYTES_MAX + 1));
     let of_bytes = |bytes: &[u8; 32]| {
         let head = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".as_slice();
         let base64 = Base64::encode_string(&[head, bytes].concat());
@@ -281,10 +281,10 @@ fn what_ssh_keygen_signs_counts_here() {
         make_key(dir, kind).unwrap();
         let text = sign_with(dir, kind, NAMESPACE, "sha512").unwrap();
         let error = SshSignature::from_armored(&text).unwrap_err();
-        assert_eq!(error.code(), "RD0655", "{kind}: {error}");
+        assert_eq!(error.code(), "RD0582", "{kind}: {error}");
         let line = fs::read_to_string(dir.join(format!("{kind}.pub"))).unwrap();
         let error = read_public_key(&line).unwrap_err();
-        assert_eq!(error.code(), "RD0655", "{kind}: {error}");
+        assert_eq!(error.code(), "RD0582", "{kind}: {error}");
     }
 }
 

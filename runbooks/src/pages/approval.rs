@@ -1,7 +1,7 @@
 //! Keys, trust files, decisions and approvals.
 
 use crate::Page;
-use crate::pages::{NOTHING, UNSIGNED, page};
+use crate::pages::{AS_FOUND, NOTHING, UNSIGNED, page};
 
 pub(super) const PAGES: &[Page] = &[
     page(
@@ -339,5 +339,110 @@ pub(super) const PAGES: &[Page] = &[
         "This decision has done its work already; each is good for one use.",
         NOTHING,
         "Sign a new one.",
+    ),
+    page(
+        "RD0570",
+        "a key that is no longer valid",
+        "A signature is by a key that was replaced, revoked or named as stolen before.",
+        NOTHING,
+        "Sign with the key that is valid now.",
+    ),
+    page(
+        "RD0571",
+        "a key for another purpose",
+        "A signature is by a key that is not for this: an engine's or the log's on a decision, or one outside the root on an act of the root.",
+        NOTHING,
+        "Sign with a person's key, and an act of the root with the keys of the root in force.",
+    ),
+    page(
+        "RD0572",
+        "a key that was known before",
+        "A key or its id stands in the ledger already; none is ever used again.",
+        NOTHING,
+        "Make a new key with `redress key new`.",
+    ),
+    page(
+        "RD0573",
+        "no such key",
+        "The key that is to be taken away or replaced is not known, or no longer valid.",
+        NOTHING,
+        "Look at the keys of the ledger and name one that is valid.",
+    ),
+    page(
+        "RD0574",
+        "not with this key",
+        "A key cannot be changed in this way: the root changes only as a whole, the log's key only by being replaced, a person's only by one of the same name.",
+        NOTHING,
+        "Make the act that fits the key.",
+    ),
+    page(
+        "RD0575",
+        "not opened by its first leaf",
+        "A log is opened by its first record and by no other.",
+        NOTHING,
+        "In an export, treat it as tampering. Before writing, open the log once and never again.",
+    ),
+    page(
+        "RD0576",
+        "signed for another body",
+        "What the root signed is about other content than this record has.",
+        NOTHING,
+        "Have exactly this content signed; in an export, treat it as tampering.",
+    ),
+    page(
+        "RD0577",
+        "not enough of the root",
+        "Fewer different people of the root signed than its threshold asks for.",
+        NOTHING,
+        "Have more of them sign the same act; another root is signed by the old one and by the new one.",
+    ),
+    page(
+        "RD0578",
+        "not your root",
+        "The ledger was never under a root that your trust file names.",
+        AS_FOUND,
+        "Compare the keys with those who hold them, by another way than the bundle. Until then nothing in it is worth believing.",
+    ),
+    page(
+        "RD0579",
+        "your trust file says otherwise",
+        "The ledger gives a key another name or role than your trust file does.",
+        AS_FOUND,
+        "Ask the holder of the key. Correct the trust file, or treat it as tampering.",
+    ),
+    page(
+        "RD0580",
+        "not an SSH signature",
+        "A file that should hold a signature or a key of OpenSSH is malformed, cut off or too long.",
+        UNSIGNED,
+        "Sign again with `ssh-keygen -Y sign -n redress-decision` and hand over the whole `.sig` file.",
+    ),
+    page(
+        "RD0581",
+        "signed for another purpose",
+        "The SSH signature was made for another namespace.",
+        UNSIGNED,
+        "Sign again with `-n redress-decision`.",
+    ),
+    page(
+        "RD0582",
+        "an SSH key of another kind",
+        "The SSH key is not a plain Ed25519 one.",
+        UNSIGNED,
+        "Make one with `ssh-keygen -t ed25519` and have it registered; RSA, ECDSA and `sk-` keys do not count.",
+    ),
+    page(
+        "RD0583",
+        "signed by another SSH key",
+        "The SSH signature is good in form and by another key than the one that is named.",
+        UNSIGNED,
+        "Sign with the key that is registered, or name the one that signed.",
+    ),
+    page(
+        "RD0584",
+        "not an SSH public key",
+        "The line is no public key of OpenSSH.",
+        UNSIGNED,
+        "Copy the one line of the `.pub` file, without options before it.",
     ),
 ];

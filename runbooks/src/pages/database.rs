@@ -3,7 +3,7 @@
 use crate::Page;
 use crate::pages::{NOTHING, page};
 
-pub(super) const PAGES: &[Page] = &[
+pub(super) const SCHEMA_PAGES: &[Page] = &[
     page(
         "RD0701",
         "no schema there",
@@ -46,6 +46,9 @@ pub(super) const PAGES: &[Page] = &[
         NOTHING,
         "Upgrade the server.",
     ),
+];
+
+pub(super) const PAGES: &[Page] = &[
     page(
         "RD0801",
         "the database cannot be reached",

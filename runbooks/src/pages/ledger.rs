@@ -1,7 +1,7 @@
 //! What can be wrong with records, and with what they say was done.
 
 use crate::Page;
-use crate::pages::{AS_FOUND, NOTHING, UNSIGNED, page};
+use crate::pages::{AS_FOUND, NOTHING, page};
 
 pub(super) const PAGES: &[Page] = &[
     page(
@@ -279,24 +279,24 @@ pub(super) const PAGES: &[Page] = &[
     ),
     page(
         "RD0647",
-        "not a proof",
-        "A file that should be a proof breaks a rule of its format.",
+        "signed by a key that was not in force",
+        "A checkpoint or a manifest is not signed by the key that the log had at that size.",
         AS_FOUND,
-        "Export the record again; do not edit the file, not even its line ends.",
+        "Treat it as tampering: an old key of the log may be in other hands. Compare with a checkpoint that you remember.",
     ),
     page(
         "RD0648",
-        "not an SSH signature",
-        "A file that should hold a signature or a key of OpenSSH is malformed, cut off or too long.",
-        UNSIGNED,
-        "Sign again with `ssh-keygen -Y sign -n redress-decision` and hand over the whole `.sig` file.",
+        "entries that are cut off",
+        "A file of entries ends too early, or something follows its last entry.",
+        AS_FOUND,
+        "Copy the bundle again and compare; if it stays, have it exported again and tell those who run the ledger.",
     ),
     page(
         "RD0649",
-        "signed for another purpose",
-        "The SSH signature was made for another namespace.",
-        UNSIGNED,
-        "Sign again with `-n redress-decision`.",
+        "a tile that does not fit",
+        "A tile of the tree is not what the entries give.",
+        AS_FOUND,
+        "Copy the bundle again and compare; if it stays, have it exported again and tell those who run the ledger.",
     ),
     page(
         "RD0650",
@@ -335,24 +335,38 @@ pub(super) const PAGES: &[Page] = &[
     ),
     page(
         "RD0655",
-        "an SSH key of another kind",
-        "The SSH key is not a plain Ed25519 one.",
-        UNSIGNED,
-        "Make one with `ssh-keygen -t ed25519` and have it registered; RSA, ECDSA and `sk-` keys do not count.",
+        "not the signed root",
+        "The entries do not give the root that the log signed for this size.",
+        AS_FOUND,
+        "Treat it as tampering: keep the bundle as it is, have it exported again, tell the auditor.",
     ),
     page(
         "RD0656",
-        "signed by another SSH key",
-        "The SSH signature is good in form and by another key than the one that is named.",
-        UNSIGNED,
-        "Sign with the key that is registered, or name the one that signed.",
+        "a fork",
+        "The log signed another root for this size than the one that you remember.",
+        AS_FOUND,
+        "Keep both checkpoints: together they prove that the log told two stories. Tell everybody who relies on it.",
     ),
     page(
         "RD0657",
-        "not an SSH public key",
-        "The line is no public key of OpenSSH.",
-        UNSIGNED,
-        "Copy the one line of the `.pub` file, without options before it.",
+        "shorter than remembered",
+        "The ledger ends before a checkpoint that you remember.",
+        AS_FOUND,
+        "Was it exported before that, or was a backup restored? Ask for a newer export; without a reason, treat it as tampering.",
+    ),
+    page(
+        "RD0658",
+        "not a proof",
+        "A file that should be a proof breaks a rule of its format.",
+        AS_FOUND,
+        "Export the record again; do not edit the file, not even its line ends.",
+    ),
+    page(
+        "RD0659",
+        "a proof that does not hold",
+        "The proof does not lead from this record to the root that the log signed.",
+        AS_FOUND,
+        "Treat it as tampering: keep the bundle as it is, have it exported again, tell the auditor.",
     ),
     page(
         "RD0660",

@@ -1,6 +1,7 @@
 //! The pages themselves, one file for each block of codes.
 
 mod approval;
+mod bundle;
 mod database;
 mod definition;
 mod drift;
@@ -19,6 +20,8 @@ pub(crate) const BLOCKS: &[&[Page]] = &[
     approval::PAGES,
     ledger::PAGES,
     drift::PAGES,
+    database::SCHEMA_PAGES,
+    bundle::PAGES,
     database::PAGES,
     surroundings::PAGES,
 ];

@@ -1,0 +1,249 @@
+//! Goes through one bundle in the order of FORMAT.md, section 16, up to the first fault.
+
+use crate::checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint, split_log_origin};
+use crate::key::KeyId;
+use crate::trust::Trust;
+
+use super::fault::{Stop, fault};
+use super::folder::Folder;
+use super::heads::{Head, Remembered};
+use super::list::{CHECKPOINT_NAME, check_list, checkpoint_name, is_hashed_only};
+use super::manifest::{self, BundleKind, MANIFEST_BYTES_MAX, MANIFEST_NAME, Manifest};
+use super::records::{Entry, Records};
+use super::report::{Report, Warning};
+use super::{FolderError, ledger, single};
+
+/// What is known while a bundle is read.
+pub(super) struct Verifier<'a> {
+    pub(super) folder: Folder,
+    pub(super) trust: &'a Trust,
+    /// The heads of this log that the reader remembers, by size.
+    pub(super) remembered: Vec<&'a Checkpoint>,
+    /// Those of other logs, in the order in which they were given.
+    remembered_elsewhere: Vec<&'a Checkpoint>,
+    pub(super) manifest: Manifest,
+    manifest_signers: Vec<KeyId>,
+    /// The bytes of the newest head.
+    pub(super) newest: Vec<u8>,
+    pub(super) records: Records,
+    pub(super) report: Report,
+    /// Up to here the entries lead to a published head.
+    pub(super) confirmed: u64,
+}
+
+/// Verifies the bundle in a folder.
+pub(super) fn verify(
+    folder: Folder,
+    trust: &Trust,
+    remembered: &[Remembered],
+) -> Result<Report, FolderError> {
+    let mut report = Report::new();
+    let found = folder.walk()?;
+    if found.is_empty() {
+        report.warn(Warning::Nothing);
+        return Ok(report.finish(None));
+    }
+    let head = match read_manifest(&folder, trust) {
+        Ok(head) => head,
+        Err(stop) => return ended(report, Err(stop.file(MANIFEST_NAME))),
+    };
+    let manifest::Head {
+        manifest, signers, ..
+    } = &head;
+    let log = manifest.log();
+    let all = remembered.iter().map(Remembered::checkpoint);
+    let (mut remembered, remembered_elsewhere): (Vec<_>, Vec<_>) =
+        all.partition(|one| one.origin == log);
+    remembered.sort_by_key(|one| one.size);
+    report.origin = Some(manifest.origin.clone());
+    report.generation = Some(manifest.generation);
+    report.size = Some(manifest.size);
+    report.root = Some(manifest.root);
+    let mut verifier = Verifier {
+        folder,
+        trust,
+        remembered,
+        remembered_elsewhere,
+        manifest: manifest.clone(),
+        manifest_signers: signers.clone(),
+        newest: Vec::new(),
+        records: Records::new(manifest, trust),
+        report,
+        confirmed: 0,
+    };
+    let result = verifier.list(head).and_then(|()| {
+        verifier.folder.check_walk(&found)?;
+        drop(found);
+        verifier.all()
+    });
+    verifier.report.records = verifier.records.count;
+    verifier.report.runs = verifier.records.run_count;
+    ended(verifier.report, result)
+}
+
+fn ended(report: Report, result: Result<(), Stop>) -> Result<Report, FolderError> {
+    match result {
+        Ok(()) => Ok(report.finish(None)),
+        Err(Stop::Fault(fault)) => Ok(report.finish(Some((*fault).into()))),
+        Err(Stop::Folder(error)) => Err(error),
+    }
+}
+
+fn read_manifest(folder: &Folder, trust: &Trust) -> Result<manifest::Head, Stop> {
+    let mut bytes = Vec::new();
+    folder.read_into(MANIFEST_NAME, MANIFEST_BYTES_MAX, &mut bytes)?;
+    manifest::Head::read(&bytes, trust)
+}
+
+impl Verifier<'_> {
+    fn list(&mut self, mut head: manifest::Head) -> Result<(), Stop> {
+        let listed = head.take_files();
+        let listed = listed.map_err(|stop| stop.file(MANIFEST_NAME))?;
+        self.folder.set_listed(listed);
+        check_list(&self.folder, &self.manifest).map_err(|stop| stop.file(MANIFEST_NAME))
+    }
+
+    fn all(&mut self) -> Result<(), Stop> {
+        self.checkpoint()
+            .map_err(|stop| stop.file(CHECKPOINT_NAME))?;
+        let hashed = self.folder.listed().iter();
+        for one in hashed.filter(|one| is_hashed_only(&one.path)) {
+            self.folder.check_hash(one)?;
+        }
+        match self.manifest.kind {
+            BundleKind::Ledger => ledger::verify(self)?,
+            BundleKind::Run(run) => single::verify(self, run)?,
+        }
+        self.end()
+    }
+
+    fn checkpoint(&mut self) -> Result<(), Stop> {
+        let bytes = self
+            .folder
+            .read_same(CHECKPOINT_NAME, CHECKPOINT_BYTES_MAX)?;
+        let head = Head::read(&bytes, self.trust, &self.manifest.log())?;
+        let Checkpoint { size, root, .. } = &head.checkpoint;
+        if (*size, root) != (self.manifest.size, &self.manifest.root) {
+            let words = "the checkpoint is not the one that the manifest names";
+            return Err(fault("RD0717", words));
+        }
+        if !self.trust.is_witnessed(&head.note)? {
+            self.report.warn(Warning::WitnessQuorumNotMet);
+        }
+        self.newest = bytes;
+        Ok(())
+    }
+
+    /// One of the published heads, judged by itself.
+    pub(super) fn published(&self, path: &str, bytes_max: usize) -> Result<Head, Stop> {
+        let place = |stop: Stop| stop.at(self.confirmed).file(path);
+        let bytes = self.folder.read_same(path, bytes_max).map_err(place)?;
+        let head = Head::read(&bytes, self.trust, &self.manifest.log());
+        let head = head.map_err(|error| place(error.into()))?;
+        let size = head.checkpoint.size;
+        let newest = size == self.manifest.size;
+        if checkpoint_name(size) != path || (newest && bytes != self.newest) {
+            let words = "the checkpoint is another one than its name says";
+            return Err(place(fault("RD0717", words)));
+        }
+        Ok(head)
+    }
+
+    /// Takes the next record.
+    pub(super) fn record(&mut self, entry: &Entry<'_>) -> Result<(), Stop> {
+        self.records.push(&self.folder, &self.manifest, entry)
+    }
+
+    /// Checks that the log's key that the records have in force is among these.
+    pub(super) fn check_in_force(&self, signers: &[KeyId]) -> Result<(), Stop> {
+        let Some(key) = self.records.ring.log_key() else {
+            return Ok(());
+        };
+        if self.trust.logs().is_empty() || signers.contains(key.id()) {
+            return Ok(());
+        }
+        let words = format!("the log key in force did not sign this: {}", key.id());
+        Err(fault("RD0647", words))
+    }
+
+    fn end(&mut self) -> Result<(), Stop> {
+        self.records.blobs.finish(&self.folder)?;
+        let something = self.manifest.size > 0;
+        if something {
+            self.check_manifest_key()?;
+            if self.trust.sovereigns().next().is_some() {
+                let roots = self.records.ring.check_roots(self.trust);
+                roots.map_err(|error| Stop::from(error).at(0))?;
+            }
+        }
+        let report = &mut self.report;
+        report.doubtful = self.records.ring.doubtful().iter().copied().collect();
+        report.complete = match self.manifest.kind {
+            BundleKind::Ledger => something && self.records.runs.open() == 0,
+            BundleKind::Run(run) => self.records.runs.is_open(run) == Some(false),
+        };
+        report.open_at = (!report.complete).then_some(self.manifest.size);
+        self.warn();
+        self.remembered_elsewhere()
+    }
+
+    fn check_manifest_key(&self) -> Result<(), Stop> {
+        if self.records.ring.log_key().is_none() && !self.trust.logs().is_empty() {
+            return Err(fault("RD0647", "the ledger has no log key").file(MANIFEST_NAME));
+        }
+        self.check_in_force(&self.manifest_signers)
+            .map_err(|stop| stop.file(MANIFEST_NAME))
+    }
+
+    fn warn(&mut self) {
+        let sovereigns = self.trust.sovereigns().next().is_some();
+        let said = [
+            (self.manifest.size == 0, Warning::Nothing),
+            (self.trust.logs().is_empty(), Warning::NoTrustedLogKey),
+            (!sovereigns, Warning::NoTrustedRoot),
+            (
+                sovereigns && self.trust.root().is_none(),
+                Warning::RootThresholdNotStated,
+            ),
+            (self.records.carried, Warning::CarriedRecords),
+            (!self.report.complete, Warning::OpenRuns),
+            (!self.report.doubtful.is_empty(), Warning::DoubtfulDecisions),
+            (
+                self.report.consistent_with.is_empty(),
+                Warning::NoRememberedCheckpoint,
+            ),
+        ];
+        for (_, warning) in said.into_iter().filter(|(said, _)| *said) {
+            self.report.warn(warning);
+        }
+    }
+
+    /// A head of an older generation is good if it is the one that this generation pinned.
+    fn remembered_elsewhere(&mut self) -> Result<(), Stop> {
+        for remembered in &self.remembered_elsewhere {
+            let older = split_log_origin(&remembered.origin).is_some_and(|(origin, number)| {
+                origin == self.manifest.origin && number <= self.manifest.generation
+            });
+            if !older {
+                let words = format!(
+                    "the remembered checkpoint is of another log: {}",
+                    remembered.origin
+                );
+                return Err(fault("RD0646", words));
+            }
+            let pinned = self.records.ring.pinned();
+            let pinned = pinned.filter(|pinned| {
+                (&pinned.origin, pinned.size) == (&remembered.origin, remembered.size)
+            });
+            match pinned {
+                None => self.report.warn(Warning::RememberedNotComparable),
+                Some(pinned) if pinned.root != remembered.root => {
+                    let words = "a fork: the pinned checkpoint has another root";
+                    return Err(fault("RD0656", words).at(0));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
