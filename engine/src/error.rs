@@ -155,6 +155,14 @@ pub enum Error {
     /// The ledger's own keys: an act that is refused, or a keyring that is not ours.
     #[error(transparent)]
     Keyring(#[from] redress_ledger::keyring::KeyringError),
+    /// A bundle could not be written.
+    #[error("the bundle was not written: {why}, {path}")]
+    Export {
+        /// Why not.
+        why: String,
+        /// Where it was to be.
+        path: String,
+    },
     /// Nothing more is sealed.
     #[error(transparent)]
     Seal(#[from] crate::seal::SealError),
@@ -229,6 +237,7 @@ impl Error {
             | Self::ApprovalsMissing(_)
             | Self::Replayed(_)
             | Self::NoTrust
+            | Self::Export { .. }
             | Self::Decision(_) => Class::Refused,
             Self::Baseline { .. } => Class::Business,
             Self::Timeout { .. } => Class::Retry,
@@ -283,6 +292,7 @@ impl Error {
             Self::Decision(error) => error.code(),
             Self::Keyring(error) => error.code(),
             Self::Seal(error) => error.code(),
+            Self::Export { .. } => "RD0741",
             Self::Adapter(error) => error.code(),
             Self::Schema(error) => error.code(),
             Self::Log(error) => error.code(),

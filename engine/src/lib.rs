@@ -55,6 +55,7 @@ mod drive;
 mod driver;
 mod engine;
 mod error;
+pub mod export;
 mod failure;
 pub mod files;
 mod hold;

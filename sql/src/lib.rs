@@ -282,6 +282,11 @@ pub const TERMINATE: Statement = Statement {
 };
 
 // seal
+/// A signed head: generation, size.
+pub const CHECKPOINT_AT: Statement = Statement {
+    name: "checkpoint_at",
+    text: include_str!("../seal/checkpoint_at.sql"),
+};
 /// Signed heads in order: generation, after this size, limit.
 pub const CHECKPOINTS_AFTER: Statement = Statement {
     name: "checkpoints_after",
@@ -297,20 +302,25 @@ pub const ENTRIES_FROM: Statement = Statement {
     name: "entries_from",
     text: include_str!("../seal/entries_from.sql"),
 };
+/// Records of these runs in the order of their positions: generation, runs, position behind the last.
+pub const ENTRIES_OF_RUNS: Statement = Statement {
+    name: "entries_of_runs",
+    text: include_str!("../seal/entries_of_runs.sql"),
+};
 /// Extends the log: see the function's own parameters.
 pub const EXTEND_LOG: Statement = Statement {
     name: "extend_log",
     text: include_str!("../seal/extend_log.sql"),
 };
-/// Records of transactions that were in flight when the log was sealed last: transactions.
-pub const LATE_RECORDS: Statement = Statement {
-    name: "late_records",
-    text: include_str!("../seal/late_records.sql"),
-};
 /// Records of the keyring's log behind a place, each with its transaction: run, after this seq.
 pub const KEYRING_RECORDS: Statement = Statement {
     name: "keyring_records",
     text: include_str!("../seal/keyring_records.sql"),
+};
+/// Records of transactions that were in flight when the log was sealed last: transactions.
+pub const LATE_RECORDS: Statement = Statement {
+    name: "late_records",
+    text: include_str!("../seal/late_records.sql"),
 };
 /// Gives the lease of the sealer back: owner.
 pub const LEAVE_SEAL: Statement = Statement {
@@ -564,9 +574,11 @@ pub const STATEMENTS: &[Statement] = &[
     READ_SWITCH,
     RELEASED_ON_RUN,
     TERMINATE,
+    CHECKPOINT_AT,
     CHECKPOINTS_AFTER,
     ENTER_SEAL,
     ENTRIES_FROM,
+    ENTRIES_OF_RUNS,
     EXTEND_LOG,
     KEYRING_RECORDS,
     LATE_RECORDS,

@@ -9,6 +9,7 @@ mod house;
 mod phase;
 mod release;
 mod schema;
+mod seal;
 mod spine;
 mod start;
 mod state;

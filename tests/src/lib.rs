@@ -22,6 +22,7 @@ pub mod relay;
 mod template;
 #[cfg(test)]
 mod tests;
+pub mod vault;
 mod warden;
 pub mod worker;
 
@@ -32,3 +33,4 @@ pub use cluster::{Setup, TestCluster};
 pub use database::{TestDatabase, fresh_database, query_text, try_query_text};
 pub use lab::Lab;
 pub use relay::{Fault, Relay, Trigger};
+pub use vault::Vault;

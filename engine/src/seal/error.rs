@@ -21,6 +21,9 @@ pub enum SealError {
     /// Nobody has stated the roots yet.
     #[error("the ledger is not opened: nobody has stated its roots")]
     NotOpened,
+    /// Nothing was sealed yet.
+    #[error("nothing is sealed yet")]
+    Nothing,
     /// The key is not the one that the ledger says signs now.
     #[error("the ledger says that {expected} signs its heads, and this key is {found}")]
     OtherKey {
@@ -81,6 +84,9 @@ pub enum SealError {
     /// The head cannot be signed or read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The manifest cannot be signed.
+    #[error(transparent)]
+    Manifest(#[from] redress_ledger::bundle::ManifestError),
     /// The published files could not be written; what was sealed stands and is published at the next start.
     #[error("what was sealed stands and could not be published: {why}, {path}")]
     Publish {
@@ -97,6 +103,8 @@ impl SealError {
         match self {
             Self::Busy { .. } => "RD0732",
             Self::NotOpened => "RD0733",
+            Self::Nothing => "RD0742",
+            Self::Manifest(error) => error.code(),
             Self::OtherKey { .. } => "RD0734",
             Self::Fork(_) => "RD0735",
             Self::NoAnchor { .. } => "RD0736",
@@ -113,9 +121,11 @@ impl SealError {
     /// What must be done.
     pub fn class(&self) -> Class {
         match self {
-            Self::Busy { .. } | Self::NotOpened | Self::OtherKey { .. } | Self::NoAnchor { .. } => {
-                Class::Refused
-            }
+            Self::Busy { .. }
+            | Self::NotOpened
+            | Self::Nothing
+            | Self::OtherKey { .. }
+            | Self::NoAnchor { .. } => Class::Refused,
             Self::Fork(_) | Self::Anchor { .. } | Self::Chain { .. } | Self::Gap { .. } => {
                 Class::Kill
             }
@@ -123,6 +133,7 @@ impl SealError {
             Self::Tree(error) => error.class(),
             Self::Keyring(error) => error.class(),
             Self::Checkpoint(error) => error.class(),
+            Self::Manifest(error) => error.class(),
         }
     }
 }

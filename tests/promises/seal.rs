@@ -1,0 +1,431 @@
+//! The ledger is sealed, anchored and exported, and strangers verify it.
+
+use std::fs;
+
+use redress::definition::HoldScope;
+use redress::ledger::bundle::{Remembered, Verdict};
+use redress::ledger::keyring::body;
+use redress::ledger::{Checkpoint, Kind, leaf_hash};
+use redress::seal::SealError;
+use redress::{Engine, Error, KeyChange, Outcome};
+use redress_tests::{Lab, Vault};
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::common::*;
+
+async fn lab() -> (Lab, Engine) {
+    let lab = Lab::new().await;
+    lab.sql(MARKS);
+    let engine = lab.engine().await;
+    (lab, engine)
+}
+
+/// A few runs: completed ones, and one that fails and is compensated.
+async fn some_runs(engine: &Engine, completed: usize) {
+    let good = saga("good", marks(2), json!({}));
+    engine.register(&good).await.expect("registered");
+    for _ in 0..completed {
+        let outcome = again(engine, &good).await;
+        assert!(matches!(outcome, Outcome::Completed(_)), "{outcome:?}");
+    }
+    let mut phases = marks(1);
+    let fails =
+        json!({"with": {"apply": [{"sql": "select 1 / 0"}], "revert": [{"sql": "select 1"}]}});
+    phases.push(mark("p2", fails));
+    let outcome = run(engine, &saga("bad", phases, json!({}))).await;
+    assert!(matches!(outcome, Outcome::Compensated(_)), "{outcome:?}");
+}
+
+fn records(lab: &Lab) -> u64 {
+    lab.sql("select count(*) from redress.record")
+        .parse()
+        .unwrap()
+}
+
+/// What a superuser can do: changes append-only tables and leaves them as they were.
+fn behind_the_triggers(lab: &Lab, tables: &[&str], change: &str) {
+    let all = |what: &str| -> String {
+        let each = tables.iter().flat_map(|table| {
+            ["is_append_only", "is_not_truncated"]
+                .map(|name| format!("alter table redress.{table} {what} trigger {table}_{name};"))
+        });
+        each.collect()
+    };
+    lab.sql(&format!(
+        "{} {change}; {}",
+        all("disable"),
+        all("enable always")
+    ));
+}
+
+#[track_caller]
+fn seal_error(result: Result<impl std::fmt::Debug, Error>) -> SealError {
+    match result {
+        Err(Error::Seal(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sealed_and_exported_is_verified_by_a_stranger() {
+    let (lab, engine) = lab().await;
+    some_runs(&engine, 5).await;
+    let vault = Vault::open(&lab, &engine).await;
+    let mut sealer = vault.sealer(&engine);
+    let sealed = sealer.seal().await.expect("sealed");
+    assert_eq!(
+        (sealed.records, sealed.head.size),
+        (records(&lab), records(&lab))
+    );
+    let report = vault.export(&engine, "first", None).await;
+    assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
+    assert_eq!(
+        (report.size, report.records),
+        (Some(sealed.head.size), sealed.records)
+    );
+    // Published files are the same log: the newest checkpoint, byte for byte.
+    let published = fs::read(vault.path("log/checkpoint")).unwrap();
+    assert_eq!(published, fs::read(vault.path("first/checkpoint")).unwrap());
+    assert_eq!(published, fs::read(vault.path("anchor/head")).unwrap());
+    // Later ones continue it.
+    some_runs(&engine, 3).await;
+    let more = sealer.seal().await.expect("sealed");
+    assert!(more.records > 0 && more.head.size == records(&lab));
+    let remembered = Remembered::read(&published, &vault.trust).expect("a checkpoint");
+    vault.export(&engine, "second", None).await;
+    let report = vault.verify("second", std::slice::from_ref(&remembered));
+    assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
+    assert_eq!(report.consistent_with, [sealed.head.size]);
+    // The older folder is a shorter log than the newer head: whoever remembers that finds it.
+    let newer = fs::read(vault.path("second/checkpoint")).unwrap();
+    let newer = Remembered::read(&newer, &vault.trust).unwrap();
+    let report = vault.verify("first", &[newer]);
+    let failure = report.first_failure.expect("a failure");
+    assert_eq!((report.verdict, failure.code), (Verdict::Failed, "RD0657"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_new_is_no_new_head() {
+    let (lab, engine) = lab().await;
+    let vault = Vault::open(&lab, &engine).await;
+    let mut sealer = vault.sealer(&engine);
+    let first = sealer.seal().await.expect("sealed");
+    let again = sealer.seal().await.expect("sealed");
+    assert_eq!((again.records, again.head), (0, first.head));
+    assert_eq!(lab.sql("select count(*) from redress.checkpoint"), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_nobody_opened_is_not_sealed() {
+    let (lab, engine) = lab().await;
+    some_runs(&engine, 1).await;
+    let vault = Vault::closed(&lab, &engine);
+    let error = seal_error(vault.sealer(&engine).seal().await);
+    assert!(matches!(error, SealError::NotOpened), "{error}");
+    let error = seal_error(engine.export(&vault.path("none"), None, &vault.log).await);
+    assert!(matches!(error, SealError::Nothing), "{error}");
+    assert!(!vault.path("none").exists());
+    assert_eq!(lab.sql("select count(*) from redress.leaf"), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_batches_make_the_same_log_as_one() {
+    let (lab, engine) = lab().await;
+    some_runs(&engine, 9).await;
+    let vault = Vault::open(&lab, &engine).await;
+    let sealed = vault.sealer(&engine).batch(3).seal().await.expect("sealed");
+    assert_eq!(sealed.head.size, records(&lab));
+    let heads: u64 = lab
+        .sql("select count(*) from redress.checkpoint")
+        .parse()
+        .unwrap();
+    assert!(heads > 3, "{heads} heads");
+    let report = vault.export(&engine, "all", None).await;
+    assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_a_long_transaction_is_sealed_when_it_commits() {
+    let (lab, engine) = lab().await;
+    let vault = Vault::open(&lab, &engine).await;
+    let mut sealer = vault.sealer(&engine);
+    sealer.seal().await.expect("sealed");
+    // A transaction that got its id before all others and commits last, with a record of its own.
+    let (mut late, connection) = tokio_postgres::connect(lab.url(), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let open = late.transaction().await.unwrap();
+    open.query_one("select pg_current_xact_id()::text", &[])
+        .await
+        .unwrap();
+    some_runs(&engine, 2).await;
+    let before = sealer.seal().await.expect("sealed");
+    assert_eq!(before.head.size, records(&lab));
+    // Its record: a hold, as the operator's function writes it, behind the head of the system log.
+    let insert = "with l as (select run, seq, head from redress.system_log where name = 'system' for update),
+        r as (select l.run, l.seq + 1 as seq, convert_to('{\"actor\":\"test\",\"at\":\"2026-05-01T12:00:00.000000Z\",\"body\":{\"code\":\"X\",\"hold\":\"0190f5a0-0000-7000-8000-000000000001\",\"reason\":\"r\",\"run\":null,\"scope\":\"all\",\"target\":null},\"engine\":\"test\",\"epoch\":0,\"generation\":1,\"idem\":null,\"kind\":\"hold.set\",\"origin\":\"' || (select origin from redress.installation) || '\",\"policy\":null,\"prev\":\"' || encode(l.head, 'hex') || '\",\"run\":\"' || l.run || '\",\"seq\":' || l.seq + 1 || ',\"switch_no\":1,\"v\":1}', 'UTF8') as bytes from l)
+        select redress.append_system('system', r.seq - 1, array[r.bytes]) from r";
+    open.query_one(insert, &[]).await.unwrap();
+    some_runs(&engine, 1).await;
+    sealer.seal().await.expect("sealed");
+    open.commit().await.unwrap();
+    let after = sealer.seal().await.expect("sealed");
+    assert_eq!((after.records, after.head.size), (1, records(&lab)));
+    let report = vault.export(&engine, "all", None).await;
+    assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_sealer_at_a_time() {
+    let (lab, engine) = lab().await;
+    let vault = Vault::open(&lab, &engine).await;
+    let mut first = vault.sealer(&engine);
+    first.seal().await.expect("sealed");
+    let mut second = vault.sealer(&engine);
+    let error = seal_error(second.seal().await);
+    assert!(
+        matches!(&error, SealError::Busy { name, .. } if name == "test"),
+        "{error}"
+    );
+    // Its lease runs out: the other one takes over, and the first one is fenced.
+    lab.sql("update redress.sealer set lease_until = '-infinity'");
+    some_runs(&engine, 1).await;
+    second.seal().await.expect("sealed");
+    let error = seal_error(first.seal().await);
+    assert!(matches!(error, SealError::Busy { .. }), "{error}");
+    second.leave().await.expect("left");
+    some_runs(&engine, 1).await;
+    first.seal().await.expect("sealed");
+    let report = vault.export(&engine, "all", None).await;
+    assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_database_under_a_running_sealer_is_a_fork() {
+    let (lab, engine) = lab().await;
+    let vault = Vault::open(&lab, &engine).await;
+    let mut sealer = vault.sealer(&engine);
+    some_runs(&engine, 2).await;
+    sealer.seal().await.expect("sealed");
+    let backup = "create schema backup; create table backup.leaf as table redress.leaf;
+        create table backup.checkpoint as table redress.checkpoint; create table backup.sealer as table redress.sealer";
+    lab.sql(backup);
+    some_runs(&engine, 2).await;
+    sealer.seal().await.expect("sealed");
+    let signed = fs::read(vault.path("anchor/head")).unwrap();
+    // As after a restore: the rows of the older moment.
+    behind_the_triggers(
+        &lab,
+        &["leaf", "checkpoint"],
+        "delete from redress.leaf; insert into redress.leaf table backup.leaf;
+         delete from redress.checkpoint; insert into redress.checkpoint table backup.checkpoint;
+         delete from redress.sealer; insert into redress.sealer table backup.sealer",
+    );
+    some_runs(&engine, 1).await;
+    let heads = lab.sql("select count(*) from redress.checkpoint");
+    for mut sealer in [sealer, vault.sealer(&engine)] {
+        let error = seal_error(sealer.seal().await);
+        assert!(matches!(error, SealError::Fork(_)), "{error}");
+        assert!(error.to_string().contains("FORK") && error.to_string().contains("ledger-fork"));
+        assert_eq!(error.code(), "RD0735");
+        sealer.leave().await.expect("left");
+    }
+    assert_eq!(
+        lab.sql("select count(*) from redress.checkpoint"),
+        heads,
+        "nothing was signed"
+    );
+    assert_eq!(fs::read(vault.path("anchor/head")).unwrap(), signed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_anchor_a_log_is_not_extended_until_a_person_says_so() {
+    let (lab, engine) = lab().await;
+    let vault = Vault::open(&lab, &engine).await;
+    let mut sealer = vault.sealer(&engine);
+    sealer.seal().await.expect("sealed");
+    sealer.leave().await.expect("left");
+    fs::remove_file(vault.path("anchor/head")).unwrap();
+    let mut another = vault.sealer(&engine);
+    let error = seal_error(another.seal().await);
+    assert!(matches!(error, SealError::NoAnchor { .. }), "{error}");
+    another.leave().await.expect("left");
+    vault
+        .sealer(&engine)
+        .first_anchor()
+        .seal()
+        .await
+        .expect("sealed");
+    assert!(vault.path("anchor/head").exists());
+    fs::write(vault.path("anchor/head"), "no checkpoint").unwrap();
+    lab.sql("update redress.sealer set lease_until = '-infinity'");
+    let error = seal_error(vault.sealer(&engine).seal().await);
+    assert!(matches!(error, SealError::Anchor { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_does_not_fit_its_chain_is_not_sealed() {
+    let (lab, engine) = lab().await;
+    let vault = Vault::open(&lab, &engine).await;
+    let mut sealer = vault.sealer(&engine);
+    sealer.seal().await.expect("sealed");
+    some_runs(&engine, 2).await;
+    let change = |change: &str| behind_the_triggers(&lab, &["record"], change);
+    lab.sql("create schema backup; create table backup.record as table redress.record");
+    let restore = "delete from redress.record; insert into redress.record table backup.record";
+    let some =
+        "run = (select run from redress.record where seq = 2 and kind = 'phase.committed' limit 1)";
+    change(&format!(
+        "update redress.record set bytes = overlay(bytes placing 'x' from 20) where seq = 2 and {some}"
+    ));
+    let error = seal_error(sealer.seal().await);
+    assert!(matches!(error, SealError::Chain { seq: 2, .. }), "{error}");
+    change(restore);
+    change(&format!(
+        "delete from redress.record where seq = 2 and {some}"
+    ));
+    let error = seal_error(sealer.seal().await);
+    assert!(matches!(error, SealError::Gap { seq: 3, .. }), "{error}");
+    change(restore);
+    sealer.seal().await.expect("sealed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_key_that_was_rotated_signs_no_more() {
+    let (lab, engine) = lab().await;
+    let vault = Vault::open(&lab, &engine).await;
+    let mut sealer = vault.sealer(&engine);
+    sealer.seal().await.expect("sealed");
+    let new = redress::ledger::SigningKey::generate(vault.log.name()).unwrap();
+    let change = KeyChange {
+        kind: Kind::KeyRotated,
+        body: body::rotate(vault.log.id(), new.vkey()),
+    };
+    engine
+        .change_keyring(change, &[&lab.sovereign], "yearly")
+        .await
+        .expect("rotated");
+    let error = seal_error(sealer.seal().await);
+    assert!(matches!(error, SealError::OtherKey { .. }), "{error}");
+    sealer.leave().await.expect("left");
+    let anchor = redress::seal::FileAnchor::new(vault.path("anchor/head"));
+    let mut sealer = engine.sealer(new, anchor, vault.path("log"));
+    sealer.seal().await.expect("sealed with the new key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decisions_and_keys_stand_in_the_order_in_which_they_counted() {
+    let (lab, engine) = lab().await;
+    // Decided before the ledger was opened, by a key that the opening registers.
+    let release = async |engine: &Engine| {
+        let hold = engine
+            .hold(HoldScope::All, None, "wait", false)
+            .await
+            .expect("held");
+        engine
+            .release_hold(hold.id, &lab.sovereign, "again")
+            .await
+            .expect("released");
+    };
+    release(&engine).await;
+    let vault = Vault::open(&lab, &engine).await;
+    let mut sealer = vault.sealer(&engine);
+    release(&engine).await;
+    // The reviewer's key is revoked between two decisions of the sovereign; all in one batch.
+    let change = KeyChange {
+        kind: Kind::KeyRevoked,
+        body: body::revoke(lab.reviewer.id()),
+    };
+    engine
+        .change_keyring(change, &[&lab.sovereign], "left the house")
+        .await
+        .expect("revoked");
+    release(&engine).await;
+    some_runs(&engine, 2).await;
+    sealer.seal().await.expect("sealed");
+    let report = vault.export(&engine, "all", None).await;
+    assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_run_is_exported_with_all_that_its_decisions_rest_on() {
+    let (lab, engine) = lab().await;
+    let vault = Vault::open(&lab, &engine).await;
+    some_runs(&engine, 3).await;
+    let outcome = again(&engine, &saga("good", marks(2), json!({}))).await;
+    let run = outcome.run().id;
+    vault.sealer(&engine).seal().await.expect("sealed");
+    let report = vault.export(&engine, "one", Some(run)).await;
+    assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
+    assert!(report.complete && report.records < records(&lab));
+    // A receipt for one record says the same on its own.
+    let receipt = engine.receipt(run, Some("p1")).await.expect("a receipt");
+    assert_eq!(leaf_hash(&receipt.record), receipt.hash);
+    receipt
+        .proof
+        .verify(&receipt.hash, vault.log.vkey())
+        .expect("the log signed it");
+    let none = engine.receipt(run, Some("p9")).await;
+    assert!(matches!(none, Err(Error::UnknownRun(_))), "{none:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_two_heads_are_proven_to_be_of_one_log() {
+    let (lab, engine) = lab().await;
+    let vault = Vault::open(&lab, &engine).await;
+    let mut sealer = vault.sealer(&engine);
+    let old = sealer.seal().await.expect("sealed").head;
+    some_runs(&engine, 4).await;
+    let new = sealer.seal().await.expect("sealed").head;
+    let proof = engine
+        .consistency(old.size, new.size)
+        .await
+        .expect("a proof");
+    assert_eq!((proof.old.1, proof.new.1), (old.root, new.root));
+    redress::ledger::tree::verify_consistency(
+        old.size,
+        &old.root,
+        new.size,
+        &new.root,
+        &proof.hashes,
+    )
+    .expect("it continues");
+    assert!(engine.consistency(old.size, new.size + 1).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_following_sealer_seals_while_sagas_run_and_stops_when_told() {
+    let (lab, engine) = lab().await;
+    let vault = Vault::open(&lab, &engine).await;
+    let mut sealer = vault.sealer(&engine);
+    let (stop, stopping) = watch::channel(false);
+    let following = tokio::spawn(async move {
+        let mut heads = Vec::new();
+        let result = sealer
+            .follow(stopping, |sealed| heads.push(sealed.head.size))
+            .await;
+        (result, heads)
+    });
+    for _ in 0..4 {
+        some_runs(&engine, 4).await;
+    }
+    let all = records(&lab);
+    until("everything is sealed", async || {
+        lab.sql("select size from redress.sealer")
+            .parse::<u64>()
+            .unwrap()
+            == all
+    })
+    .await;
+    stop.send_replace(true);
+    let (result, heads) = within(LIMIT, "the sealer stops", following).await.unwrap();
+    result.expect("stopped");
+    assert!(heads.windows(2).all(|pair| pair[0] < pair[1]), "{heads:?}");
+    assert_eq!(lab.sql("select owner is null from redress.sealer"), "t");
+    let report = vault.export(&engine, "all", None).await;
+    assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
+    let published = fs::read(vault.path("log/checkpoint")).unwrap();
+    assert_eq!(Checkpoint::peek(&published).unwrap().size, all);
+}
