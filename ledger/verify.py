@@ -43,6 +43,8 @@ KEY_NAME_BYTES_MAX = 255
 TRUST_BYTES_MAX = 1 << 20
 NOTE_BYTES_MAX = 64 * 1024
 NOTE_SIGNATURES_MAX = 64
+NOTE_SIGNATURE_BYTES_MAX = 8 * 1024
+SSH_NAMESPACE = b"redress-decision"
 MANIFEST_BYTES_MAX = 256 << 20
 BLOB_FILE_BYTES_MAX = 128 << 20
 PATH_BYTES_MAX = 255
@@ -260,15 +262,13 @@ def uuid_of(value):
     if not isinstance(value, str):
         return None
     text = value.lower()
+    if _HEX32.match(text):
+        return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
     if text.startswith("urn:uuid:"):
         text = text[9:]
     elif text.startswith("{") and text.endswith("}"):
         text = text[1:-1]
-    if _UUID.match(text):
-        return text
-    if _HEX32.match(text):
-        return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
-    return None
+    return text if _UUID.match(text) else None
 
 
 def is_time(text):
@@ -390,6 +390,8 @@ class Vkey:
 # --- trust -------------------------------------------------------------------------------------------
 
 PEOPLE = ("operator", "reviewer", "sovereign", "auditor")
+# Unicode's White_Space; Python's own split knows four separators more.
+_SPACE = re.compile("[\t\n\x0b\x0c\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 
 
 class Trust:
@@ -410,7 +412,7 @@ class Trust:
         except UnicodeDecodeError:
             raise Usage("RD0530 the trust file is not UTF-8") from None
         for number, line in enumerate(text.split("\n"), 1):
-            words = line.split()
+            words = [word for word in _SPACE.split(line) if word]
             if not words or words[0].startswith("#"):
                 continue
             try:
@@ -488,12 +490,14 @@ class Trust:
         return root.threshold >= threshold and (ids is None or ids == set(root.keys))
 
     def witnessed(self, name, cosigned):
+        """Whether a witness or a group of them signed; a group speaks only of what stands above it."""
         if name == "none" or name is None:
             return True
-        if name in self.witnesses:
-            return name in cosigned
-        count, members = self.groups[name]
-        return sum(self.witnessed(one, cosigned) for one in members) >= count
+        met = set(cosigned)
+        for group, (count, members) in self.groups.items():
+            if sum(one in met for one in members) >= count:
+                met.add(group)
+        return name in met
 
 
 # --- signed notes and checkpoints --------------------------------------------------------------------
@@ -522,7 +526,8 @@ class Note:
     def _signature(line):
         words = line.split(" ")
         raw = b64(words[2]) if len(words) == 3 and words[0] == "\u2014" and is_word(words[1]) else None
-        if raw is None or len(raw) < 5:
+        good = raw is not None and 5 <= len(raw) <= 4 + NOTE_SIGNATURE_BYTES_MAX
+        if not good or len(words[1].encode()) > KEY_NAME_BYTES_MAX:
             raise Fault("RD0639", "a signature line of the note is malformed")
         return words[1], raw[:4].hex(), raw[4:]
 
@@ -533,6 +538,8 @@ class Note:
             key = trust.logs.get(f"{name}+{digits}")
             if key is None:
                 continue
+            if key.id in signed:
+                raise Fault("RD0639", f"the note is signed twice by the key {key.id}")
             if not signature_holds(key.public, self.body, signature):
                 raise Fault("RD0644", f"the signature on the note does not verify, key {key.id}")
             signed.append(key.id)
@@ -563,11 +570,13 @@ class Checkpoint:
             raise Fault("RD0639", f"a checkpoint has at most {NOTE_BYTES_MAX} bytes")
         self.note = Note(data)
         lines = self.note.text.split("\n")
-        good = len(lines) == 4 and is_word(lines[0])
+        good = len(lines) == 4 and is_word(lines[0]) and len(lines[0].encode()) <= KEY_NAME_BYTES_MAX
         good = good and re.match(r"(0|[1-9][0-9]{0,15})\Z", lines[1]) and int(lines[1]) <= INTEGER_MAX
         root = b64(lines[2]) if good else None
         if root is None or len(root) != 32:
             raise Fault("RD0645", "a checkpoint is origin, size and root, and nothing else")
+        if (int(lines[1]) == 0) != (root == hashlib.sha256(b"").digest()):
+            raise Fault("RD0645", "the empty tree has one root, and no other tree has it")
         self.origin, self.size, self.root = lines[0], int(lines[1]), root
 
     def require(self, trust, origin):
@@ -957,6 +966,24 @@ def optional(body, name, test, what=None):
     return value if result is True else result
 
 
+def _string(data):
+    return len(data).to_bytes(4, "big") + data
+
+
+def read_sshsig(data, public, message):
+    """The signature inside one by OpenSSH, and what it is over; the key inside must be this one."""
+    key = _string(_string(b"ssh-ed25519") + _string(public))
+    head = b"SSHSIG" + (1).to_bytes(4, "big") + key + _string(SSH_NAMESPACE) + _string(b"")
+    for name in ("sha256", "sha512"):
+        middle = head + _string(name.encode())
+        before = middle + (83).to_bytes(4, "big") + _string(b"ssh-ed25519") + (64).to_bytes(4, "big")
+        if data.startswith(before) and len(data) == len(before) + 64:
+            digest = hashlib.new(name, message).digest()
+            over = _string(SSH_NAMESPACE) + _string(b"") + _string(name.encode()) + _string(digest)
+            return data[-64:], b"SSHSIG" + over
+    raise Fault("RD0580", "not a signature by OpenSSH of this key in this namespace")
+
+
 class Envelope:
     """A DSSE envelope of one payload type, in the exact form that records hold."""
 
@@ -968,13 +995,14 @@ class Envelope:
             raise Fault("RD0540", "not an envelope")
         self.signatures = []
         for one in value["signatures"]:
-            if not isinstance(one, dict) or set(one) != {"keyid", "sig"} or not isinstance(one["sig"], str):
+            good = isinstance(one, dict) and set(one) - {"format"} == {"keyid", "sig"}
+            if not good or not isinstance(one["sig"], str) or one.get("format", "sshsig") != "sshsig":
                 raise Fault("RD0540", "not an envelope: a signature is keyid and sig")
             try:
                 check_key_id(one["keyid"])
             except Fault as fault:
                 raise Fault("RD0540", f"not an envelope: {fault.message}") from None
-            self.signatures.append((one["keyid"], one["sig"]))
+            self.signatures.append((one["keyid"], one["sig"], "format" in one))
         self._list()
         if value["payloadType"] != payload_type:
             raise Fault("RD0544", f"the envelope holds another type of payload: {value['payloadType']!r}")
@@ -989,7 +1017,7 @@ class Envelope:
     def _list(self):
         if not 1 <= len(self.signatures) <= SIGNATURES_MAX:
             raise Fault("RD0545", f"an envelope has 1 to {SIGNATURES_MAX} signatures")
-        ids = [key for key, _ in self.signatures]
+        ids = [key for key, _, _ in self.signatures]
         for index, key in enumerate(ids):
             if key in ids[:index]:
                 raise Fault("RD0546", f"the envelope is signed twice by the key {key}")
@@ -997,10 +1025,12 @@ class Envelope:
     def verify(self, find):
         """Checks every signature; `find` gives the key of an id or refuses it."""
         signers = []
-        for key_id, text in self.signatures:
+        for key_id, text, by_openssh in self.signatures:
             key = find(key_id)
-            signature = b64(text)
-            if signature is None or not signature_holds(key.vkey.public, self.message, signature):
+            signature, message = b64(text), self.message
+            if signature is not None and by_openssh:
+                signature, message = read_sshsig(signature, key.vkey.public, message)
+            if signature is None or not signature_holds(key.vkey.public, message, signature):
                 raise Fault("RD0548", f"the signature on the decision does not verify, key {key_id}")
             signers.append(key)
         return signers

@@ -40,6 +40,14 @@ pub enum Fail {
     /// A saga file is refused.
     #[error("the saga file is refused, with {} finding(s)", .0.len())]
     Saga(Vec<Located>),
+    /// A question that cannot be asked, because of what the reader handed in.
+    #[error("{message}")]
+    Unasked {
+        /// The stable code.
+        code: &'static str,
+        /// What happened.
+        message: String,
+    },
     /// Something of the command itself.
     #[error("{message}")]
     Own {
@@ -118,6 +126,14 @@ impl Fail {
         }
     }
 
+    /// The same failure, told as a wrong command line: nothing was judged.
+    pub fn unasked(fail: Fail) -> Self {
+        Self::Unasked {
+            code: fail.code(),
+            message: fail.to_string(),
+        }
+    }
+
     /// The stable code.
     pub fn code(&self) -> &'static str {
         match self {
@@ -127,7 +143,7 @@ impl Fail {
             Self::Key(error) => error.code(),
             Self::Trust { source, .. } => source.code(),
             Self::Saga(findings) => findings.first().map_or("RD0110", |finding| finding.code),
-            Self::Own { code, .. } => code,
+            Self::Own { code, .. } | Self::Unasked { code, .. } => code,
             Self::ClosedPipe => "RD0921",
         }
     }
@@ -138,6 +154,7 @@ impl Fail {
             // Whatever is wrong with a definition, it was refused and nothing changed.
             Self::Saga(_) | Self::Engine(redress::Error::Definition(_)) => Exit::Refused,
             Self::Trust { .. } => Exit::Configuration,
+            Self::Unasked { .. } => Exit::Usage,
             Self::ClosedPipe => Exit::Done,
             // Rights that are missing are a matter of how the installation is set up.
             Self::Engine(error) if error.sqlstate() == Some("42501") => Exit::Configuration,

@@ -815,6 +815,65 @@ add_envelope_edit("signature-of-no-key", "RD0547", lambda h: h["signatures"][0].
 add_envelope_edit("payload-type-downgraded", "RD0544", lambda h: h.update(payloadType="application/json"))
 add_envelope_edit("payload-type-of-an-act", "RD0544", lambda h: h.update(payloadType=ACT))
 add_envelope_edit("envelope-more-members", "RD0540", lambda h: h.update(more=1))
+add_envelope_edit("signature-format-unknown", "RD0540", lambda h: h["signatures"][0].update(format="pgp"))
+add_envelope_edit("signature-format-object", "RD0540",
+                  lambda h: h["signatures"][0].update(format={"sshsig": None}))  # fmt: skip
+add_envelope_edit("signature-as-list", "RD0540",
+                  lambda h: h["signatures"].__setitem__(0, list(h["signatures"][0].values())))  # fmt: skip
+add_envelope_edit("signature-plain-as-openssh", "RD0580",
+                  lambda h: h["signatures"][0].update(format="sshsig"))  # fmt: skip
+
+
+def ssh_string(data):
+    return len(data).to_bytes(4, "big") + data
+
+
+def sshsig(key, message, namespace=b"redress-decision", name="sha512", inside=None, behind=b""):
+    """What `ssh-keygen -Y sign` makes, without its armor."""
+    digest = hashlib.new(name, message).digest()
+    parts = (namespace, b"", name.encode(), digest)
+    signed = key.sign(b"SSHSIG" + b"".join(map(ssh_string, parts)))
+    public = ssh_string(b"ssh-ed25519") + ssh_string(inside or key.public)
+    made = ssh_string(b"ssh-ed25519") + ssh_string(signed)
+    tail = b"".join(map(ssh_string, (namespace, b"", name.encode(), made)))
+    return b"SSHSIG" + (1).to_bytes(4, "big") + ssh_string(public) + tail + behind
+
+
+def signed_by_openssh(held, key, **changes):
+    kind, data = held["payloadType"], base64.b64decode(held["payload"])
+    message = f"DSSEv1 {len(kind)} {kind} {len(data)} ".encode() + data
+    one = next(one for one in held["signatures"] if one["keyid"] == key.id)
+    one.update(format="sshsig", sig=b64(sshsig(key, message, **changes)))
+
+
+def add_openssh(case_name, code, **changes):
+    add_envelope_edit(f"openssh-{case_name}", code, lambda held: signed_by_openssh(held, ALICE, **changes))
+
+
+add_openssh("namespace", "RD0580", namespace=b"file")
+add_openssh("another-key-inside", "RD0580", inside=DAVE.public)
+add_openssh("weak-key-inside", "RD0580", inside=SMALL)
+add_openssh("sha1", "RD0580", name="sha1")
+add_openssh("more-behind", "RD0580", behind=b"x")
+add_envelope_edit("openssh-signature-flipped", "RD0548",
+                  lambda h: (signed_by_openssh(h, ALICE), change_signature(0, lambda s: flipped(s, len(s) - 40))(h)))  # fmt: skip
+
+
+def add_openssh_good(name):
+    @case(f"openssh-{name}")
+    def _():
+        # An act names the record before by its hash, so each is signed anew once that is known.
+        ledger = keys_known(Ledger())
+        value = decision(40, "hold_release", hold=HOLD)
+        held = envelope(value, [ALICE, DAVE])
+        signed_by_openssh(held, ALICE, name=name)
+        ledger.add(SYSTEM, "hold.set", {"hold": HOLD, "scope": "all", "reason": "look"}, "hold")
+        ledger.add(SYSTEM, "hold.released", {"hold": HOLD, "envelope": held}, "judged")
+        return Made(bundle(ledger.entries(), blobs={}), GOOD, "a person signed with the key of OpenSSH")
+
+
+add_openssh_good("sha256")
+add_openssh_good("sha512")
 
 
 # F82: records that are missing, doubled, swapped, inserted.
@@ -1116,6 +1175,46 @@ def bad_note_signature(change):
         files[f"checkpoints/{len(entries):012}"] = files["checkpoint"]
 
     return Made(bundle(entries, edit=edit), failed("RD0644", None))
+
+
+@case("checkpoint-signed-twice-by-one-key")
+def _():
+    entries = standard_entries()
+
+    def edit(files):
+        head = checkpoint([leaf(one) for one in entries], LOG_KEY, LOG_KEY)
+        files["checkpoint"] = files[f"checkpoints/{len(entries):012}"] = head
+
+    return Made(bundle(entries, edit=edit), failed("RD0639", None))
+
+
+@case("checkpoint-long-signature-of-nobody")
+def _():
+    entries = standard_entries()
+
+    def edit(files):
+        text = head_text(len(entries), root_of([leaf(one) for one in entries]))
+        head = note(text, LOG_KEY, ("other", bytes(4), bytes(8193)))
+        files["checkpoint"] = files[f"checkpoints/{len(entries):012}"] = head
+
+    return Made(bundle(entries, edit=edit), failed("RD0639", None))
+
+
+@case("checkpoint-empty-with-another-root")
+def _():
+    def edit(files):
+        files["checkpoints/000000000000"] = note(head_text(0, bytes(32)), LOG_KEY)
+
+    return Made(bundle(standard_entries(), edit=edit), failed("RD0645", 0))
+
+
+@case("record-as-list")
+def _():
+    ledger = standard()
+    entries, position = ledger.entries(), ledger.position("leg_a")
+    value = json.loads(entries[position])
+    entries[position] = encode([value[name] for name in sorted(value)])
+    return Made(bundle(entries), failed("RD0610", position))
 
 
 @case("witness-signature-wrong")
@@ -1572,6 +1671,9 @@ add_payload("more-members", "RD0540", lambda value: value | {"more": 1})
 add_payload("unknown-purpose", "RD0540", lambda value: value | {"purpose": "erase"})
 add_payload("too-long", "RD0543", lambda value: value | {"reason": "x" * 16_384})
 add_payload("id-spelled-otherwise", "RD0541", lambda value: value | {"id": value["id"].replace("-", "")})
+add_payload("as-list", "RD0540", lambda value: [value[name] for name in sorted(value)])
+add_payload("basis-as-list", "RD0540", lambda value: value | {"basis": [1, ZERO]})
+add_payload("purpose-as-object", "RD0540", lambda value: value | {"purpose": {"hold_release": None}})
 add_payload("generation-true", "RD0540", lambda value: value | {"generation": True})
 
 

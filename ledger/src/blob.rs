@@ -77,6 +77,7 @@ impl BlobRef {
             return Ok(None);
         };
         let alone = value.as_object().is_some_and(|members| members.len() == 1);
+        let alone = alone && inner.is_object();
         match BlobRef::deserialize(inner) {
             Ok(blob) if alone && (0..=INTEGER_MAX).contains(&blob.len) => Ok(Some(blob)),
             _ => Err(BlobError::Malformed),

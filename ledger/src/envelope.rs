@@ -178,11 +178,22 @@ impl Envelope {
         if bytes.len() > room {
             return Err(DecisionError::TooLong(bytes.len()));
         }
-        serde_json::from_slice(bytes).map_err(|error| DecisionError::Malformed(error.to_string()))
+        let value: Value = serde_json::from_slice(bytes)
+            .map_err(|error| DecisionError::Malformed(error.to_string()))?;
+        Envelope::from_value(&value)
     }
 
     /// Reads an envelope from a record's body.
     pub fn from_value(value: &Value) -> Result<Envelope, DecisionError> {
+        // The reader below would also take lists for objects, and an object for a word.
+        let objects = value.get("signatures").and_then(Value::as_array);
+        let objects = objects.is_none_or(|all| {
+            let plain = |one: &Value| one.get("format").is_none_or(Value::is_string);
+            all.iter().all(|one| one.is_object() && plain(one))
+        });
+        if !value.is_object() || !objects {
+            return Err(DecisionError::Malformed("not an envelope".to_owned()));
+        }
         Envelope::deserialize(value).map_err(|error| DecisionError::Malformed(error.to_string()))
     }
 
@@ -333,6 +344,12 @@ fn read_exact<T: DeserializeOwned + Serialize>(payload: &[u8]) -> Result<T, Deci
         return Err(DecisionError::TooLong(payload.len()));
     }
     let value = parse_canonical(payload)?;
+    // The reader below would also take lists for objects, and an object for a word.
+    let word = value.get("purpose").is_none_or(Value::is_string);
+    let object = value.get("basis").is_none_or(|basis| !basis.is_array());
+    if !(value.is_object() && word && object) {
+        return Err(DecisionError::Malformed("not its members".to_owned()));
+    }
     let read: T = serde_json::from_value(value)
         .map_err(|error| DecisionError::Malformed(error.to_string()))?;
     // A second spelling of an id or a hash would be the same decision under other bytes.

@@ -86,6 +86,10 @@ impl Record {
         if bytes.len() > RECORD_BYTES_MAX {
             return Err(RecordError::TooLong(bytes.len()));
         }
+        // The reader would take a list of fifteen values for the fields.
+        if bytes.trim_ascii_start().first() == Some(&b'[') {
+            return Err(RecordError::Malformed("not an object".to_owned()));
+        }
         // Straight into the fields: whatever the reader lets pass (order, spelling, a duplicate
         // key in the body) makes the second encoding differ from the bytes.
         let record: Record = serde_json::from_slice(bytes)

@@ -5,7 +5,7 @@
 //!
 //! A record that is refused leaves its run half changed; whoever judges stops there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
@@ -19,7 +19,8 @@ use crate::record::Record;
 #[derive(Default)]
 pub(crate) struct Runs {
     live: HashMap<Uuid, Box<Run>>,
-    kept: HashMap<Uuid, (KeptChain, KeptBasis)>,
+    /// A tree and no table: millions of them lie close, and it never has to be copied to grow.
+    kept: BTreeMap<Uuid, (KeptChain, KeptBasis)>,
     open: u64,
 }
 

@@ -1,8 +1,11 @@
 //! `audit` and `check`: the ledger is read, verified, and replayed against the tables.
 
+use std::path::PathBuf;
+
 use redress_ledger::verify::Verdict;
 use serde_json::json;
 
+use crate::commands::bundle;
 use crate::commands::log::{self, LogArgs};
 use crate::commands::look::to_value;
 use crate::exit::Exit;
@@ -18,8 +21,15 @@ pub enum Command {
         #[arg(long, short)]
         follow: bool,
     },
-    /// Verify bytes, chains, legality and decisions, with this machine's trust roots
-    Verify,
+    /// Verify bytes, chains, legality and decisions: of the database, or of an exported ledger
+    Verify {
+        /// Folder of an exported ledger; it is verified offline, with --trust alone
+        #[arg(value_name = "BUNDLE")]
+        bundle: Option<PathBuf>,
+        /// A checkpoint that you kept from before; may be given several times
+        #[arg(long = "checkpoint", value_name = "FILE", requires = "bundle")]
+        checkpoints: Vec<PathBuf>,
+    },
 }
 
 /// Carries it out.
@@ -36,7 +46,11 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
             };
             log::log(place, &args).await
         }
-        Command::Verify => verify(place).await,
+        Command::Verify {
+            bundle: Some(folder),
+            checkpoints,
+        } => bundle::verify(place, folder, checkpoints),
+        Command::Verify { bundle: None, .. } => verify(place).await,
     }
 }
 

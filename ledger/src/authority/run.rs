@@ -351,6 +351,8 @@ fn optional<'v, T: Deserialize<'v>>(
 ) -> Result<Option<T>, AuthorityError> {
     match body.get(name) {
         None | Some(Value::Null) => Ok(None),
+        // The reader below would take a list for an object.
+        Some(Value::Array(_)) => Err(AuthorityError::Member(name)),
         Some(value) => match T::deserialize(value) {
             Ok(value) => Ok(Some(value)),
             Err(_) => Err(AuthorityError::Member(name)),

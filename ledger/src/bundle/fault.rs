@@ -6,6 +6,7 @@ use crate::authority::AuthorityError;
 use crate::blob::BlobError;
 use crate::chain;
 use crate::checkpoint::CheckpointError;
+use crate::decision::DecisionError;
 use crate::keyring::KeyringError;
 use crate::note::NoteError;
 use crate::record::RecordError;
@@ -110,11 +111,35 @@ macro_rules! coded {
 }
 
 coded!(
-    AuthorityError,
     BlobError,
     chain::Fault,
     CheckpointError,
-    KeyringError,
     NoteError,
     RecordError
 );
+
+impl From<AuthorityError> for Stop {
+    fn from(error: AuthorityError) -> Stop {
+        match &error {
+            AuthorityError::Decision(inner) => fault(code_of(inner), error),
+            _ => fault(error.code(), error),
+        }
+    }
+}
+
+impl From<KeyringError> for Stop {
+    fn from(error: KeyringError) -> Stop {
+        match &error {
+            KeyringError::Act(inner) => fault(code_of(inner), error),
+            _ => fault(error.code(), error),
+        }
+    }
+}
+
+/// What is wrong inside a signature by OpenSSH helps whoever signs; a bundle has one code for it.
+fn code_of(error: &DecisionError) -> &'static str {
+    match error {
+        DecisionError::SshSignature(..) => "RD0580",
+        error => error.code(),
+    }
+}
