@@ -10,8 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use deadpool::managed::{Object, PoolError};
-use redress_ledger::Hash;
 use redress_ledger::trust::Trust;
+use redress_ledger::{Hash, SigningKey};
 use redress_sql::{self as sql, SchemaName, Sql};
 
 use crate::adapter::{Adapter, Finding};
@@ -50,6 +50,8 @@ pub(crate) struct Inner {
     pub alerts: Vec<Arc<dyn AlertSink>>,
     /// Which releases this process has verified.
     pub proven: Proven,
+    /// Who signs receipts, and who gets them.
+    pub receipts: Option<crate::receipt::Giver>,
     /// The keyring that was read last.
     pub keys: crate::keyring::Cached,
     loaded: RwLock<HashMap<Hash, Arc<Loaded>>>,
@@ -75,9 +77,18 @@ pub struct Builder {
     actor: Option<String>,
     lease: Duration,
     alerts: Vec<Arc<dyn AlertSink>>,
+    receipts: Option<crate::receipt::Giver>,
 }
 
 impl Builder {
+    /// Signs a receipt for each record that this engine commits and gives it to the sink. The key is the engine's own,
+    /// registered in the ledger with the role `engine`; no person's and not the log's.
+    #[must_use]
+    pub fn signer(mut self, key: SigningKey, sink: Arc<dyn crate::receipt::ReceiptSink>) -> Self {
+        self.receipts = Some(crate::receipt::Giver { key, sink });
+        self
+    }
+
     /// Adds an adapter; the last one of a name counts.
     #[must_use]
     pub fn adapter(mut self, adapter: Arc<dyn Adapter>) -> Self {
@@ -173,6 +184,7 @@ impl Builder {
             lease: self.lease,
             alerts: self.alerts,
             proven: Proven::default(),
+            receipts: self.receipts,
             keys: crate::keyring::Cached::default(),
             loaded: RwLock::default(),
         };
@@ -230,6 +242,7 @@ impl Engine {
             actor: None,
             lease: LEASE_DEFAULT,
             alerts: Vec::new(),
+            receipts: None,
         }
     }
 

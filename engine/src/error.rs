@@ -155,6 +155,9 @@ pub enum Error {
     /// The ledger's own keys: an act that is refused, or a keyring that is not ours.
     #[error(transparent)]
     Keyring(#[from] redress_ledger::keyring::KeyringError),
+    /// No such blob, or it was erased before.
+    #[error("there is no blob {0}, or it was erased before")]
+    UnknownBlob(Uuid),
     /// A bundle could not be written.
     #[error("the bundle was not written: {why}, {path}")]
     Export {
@@ -238,6 +241,7 @@ impl Error {
             | Self::Replayed(_)
             | Self::NoTrust
             | Self::Export { .. }
+            | Self::UnknownBlob(_)
             | Self::Decision(_) => Class::Refused,
             Self::Baseline { .. } => Class::Business,
             Self::Timeout { .. } => Class::Retry,
@@ -293,6 +297,7 @@ impl Error {
             Self::Keyring(error) => error.code(),
             Self::Seal(error) => error.code(),
             Self::Export { .. } => "RD0741",
+            Self::UnknownBlob(_) => "RD0743",
             Self::Adapter(error) => error.code(),
             Self::Schema(error) => error.code(),
             Self::Log(error) => error.code(),

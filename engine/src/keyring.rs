@@ -143,6 +143,7 @@ impl Inner {
     async fn add_acts(
         &self,
         session: &Session,
+        erased: Option<Uuid>,
         next: impl Fn(&Keyring, usize) -> Result<Option<(Kind, Value)>, Error>,
     ) -> Result<Keyring, Error> {
         let file = self.trust.as_ref().ok_or(Error::NoTrust)?;
@@ -162,6 +163,9 @@ impl Inner {
                 bytes.push(encoded.bytes);
             }
             keyring.check_roots(file)?;
+            if let Some(blob) = erased {
+                self.erase(session, blob).await?;
+            }
             self.append_bytes(session, KEYS_LOG, entered.seq, &bytes)
                 .await?;
             crash::point("keyring.before_commit");
@@ -230,7 +234,7 @@ impl Engine {
         let session = inner.session().await?;
         let now = inner.now(&session).await?;
         inner
-            .add_acts(&session, |keyring, index| {
+            .add_acts(&session, None, |keyring, index| {
                 let (kind, body) = match index.checked_sub(1) {
                     None => (Kind::KeyRegistered, body::opening(root, log)),
                     Some(index) => match others.get(index) {
@@ -257,11 +261,40 @@ impl Engine {
         signers: &[&SigningKey],
         reason: &str,
     ) -> Result<Keyring, Error> {
+        self.change(change, None, signers, reason).await
+    }
+
+    /// Erases a blob and its salt by a decision of the root, in one transaction with the record of it. What was
+    /// committed to stays provable; what it said is gone.
+    ///
+    /// # Errors
+    /// As [`Engine::change_keyring`]; [`Error::UnknownBlob`] when it is not there: nothing was written.
+    pub async fn erase_blob(
+        &self,
+        blob: Uuid,
+        signers: &[&SigningKey],
+        reason: &str,
+    ) -> Result<(), Error> {
+        let change = KeyChange {
+            kind: Kind::BlobErased,
+            body: body::blob_erased(blob),
+        };
+        self.change(change, Some(blob), signers, reason).await?;
+        Ok(())
+    }
+
+    async fn change(
+        &self,
+        change: KeyChange,
+        erased: Option<Uuid>,
+        signers: &[&SigningKey],
+        reason: &str,
+    ) -> Result<Keyring, Error> {
         let inner = &self.inner;
         let session = inner.session().await?;
         let now = inner.now(&session).await?;
         inner
-            .add_acts(&session, |keyring, index| {
+            .add_acts(&session, erased, |keyring, index| {
                 if index > 0 {
                     return Ok(None);
                 }
@@ -280,6 +313,18 @@ impl Engine {
 }
 
 impl Inner {
+    async fn erase(&self, session: &Session, blob: Uuid) -> Result<(), Error> {
+        let erase = self.prepare(session, sql::ERASE_BLOB).await?;
+        let row = session
+            .query_one(&erase, &[&blob])
+            .await
+            .map_err(DbError::from)?;
+        match row.get(0) {
+            true => Ok(()),
+            false => Err(Error::UnknownBlob(blob)),
+        }
+    }
+
     fn sign_act(
         &self,
         keyring: &Keyring,

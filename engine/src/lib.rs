@@ -72,6 +72,7 @@ pub mod phase_tx;
 pub mod plan;
 mod planning;
 pub mod pointer;
+pub mod receipt;
 mod release;
 mod run;
 pub mod schema;

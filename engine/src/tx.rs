@@ -178,10 +178,14 @@ pub(crate) async fn finish(
         &plan,
         &checked,
     ];
-    end(session, async {
+    let commit = end(session, async {
         session.query_one(&append, &params).await.map(|_| ())
     })
-    .await
+    .await;
+    if matches!(commit, Commit::Done(())) {
+        inner.give_receipts(run, entered.seq, &pages.bytes);
+    }
+    commit
 }
 
 /// Sends the last statement and COMMIT in one flight and judges the two answers.

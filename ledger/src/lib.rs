@@ -22,6 +22,7 @@
 //! | [`note`] | which keys signed a text |
 //! | [`checkpoint`] | what a log says of itself |
 //! | [`proof`] | whether one file shows that a record is in a log |
+//! | [`receipt`] | whether an engine says that it committed a record |
 //! | [`trust`] | whose signatures count |
 //! | [`quorum`] | whether those who signed are enough |
 //! | [`decision`] | whether a signed decision is meant for this act |
@@ -67,6 +68,7 @@ pub mod trust;
 pub mod checkpoint;
 pub mod note;
 pub mod proof;
+pub mod receipt;
 
 pub mod act;
 pub mod decision;
@@ -96,6 +98,7 @@ pub use keyring::{KeyRole, Keyring, KeyringError, Root};
 pub use note::{Note, NoteError};
 pub use proof::{ProofError, TlogProof};
 pub use quorum::{Missing, Quorum, Signer, quorum_missing};
+pub use receipt::{Receipt, ReceiptError};
 pub use record::{Encoded, Kind, Record, RecordError};
 pub use sshsig::{SshSigError, SshSignature};
 pub use state::{After, Event, Illegal, State, transition, triples};

@@ -423,7 +423,7 @@ begin
     insert into record (run, seq, hash, kind, epoch, switch_no, xid, bytes)
     values (s.run, n, s.head, j ->> 'kind', (j ->> 'epoch')::bigint, (j ->> 'switch_no')::bigint,
             pg_current_xact_id(), b);
-    if j -> 'body' ? 'decision_id' then
+    if j #>> '{body,decision_id}' is not null then
       perform use_decision(j -> 'body', s.run, n);
     end if;
   end loop;

@@ -46,6 +46,14 @@ insert into sealer default values;
 -- New records are found by their transaction: never by "numbers above the last one", which are not in commit order.
 create index record_is_sealed_by_xid on record (xid);
 
+-- Erases a blob and its salt, in the transaction that records the root's decision. False when it is not there.
+create function erase_blob(p_id uuid) returns boolean
+language plpgsql volatile security definer set search_path from current as $$
+begin
+  delete from blob where id = p_id;
+  return found;
+end $$;
+
 -- Takes or renews the lease of the one active sealer. `taken` is false when another one has it.
 create function take_seal(
   p_owner uuid, p_name text, p_lease_ms bigint,

@@ -307,6 +307,11 @@ pub const ENTRIES_OF_RUNS: Statement = Statement {
     name: "entries_of_runs",
     text: include_str!("../seal/entries_of_runs.sql"),
 };
+/// Erases a blob and its salt; false when it is not there: id.
+pub const ERASE_BLOB: Statement = Statement {
+    name: "erase_blob",
+    text: include_str!("../seal/erase_blob.sql"),
+};
 /// Extends the log: see the function's own parameters.
 pub const EXTEND_LOG: Statement = Statement {
     name: "extend_log",
@@ -579,6 +584,7 @@ pub const STATEMENTS: &[Statement] = &[
     ENTER_SEAL,
     ENTRIES_FROM,
     ENTRIES_OF_RUNS,
+    ERASE_BLOB,
     EXTEND_LOG,
     KEYRING_RECORDS,
     LATE_RECORDS,

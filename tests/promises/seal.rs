@@ -1,11 +1,14 @@
 //! The ledger is sealed, anchored and exported, and strangers verify it.
 
 use std::fs;
+use std::sync::{Arc, Mutex};
 
 use redress::definition::HoldScope;
 use redress::ledger::bundle::{Remembered, Verdict};
 use redress::ledger::keyring::body;
-use redress::ledger::{Checkpoint, Kind, leaf_hash};
+use redress::ledger::note::Note;
+use redress::ledger::{Checkpoint, Kind, Receipt, SigningKey, leaf_hash};
+use redress::receipt::ReceiptSink;
 use redress::seal::SealError;
 use redress::{Engine, Error, KeyChange, Outcome};
 use redress_tests::{Lab, Vault};
@@ -298,7 +301,7 @@ async fn a_log_key_that_was_rotated_signs_no_more() {
     let vault = Vault::open(&lab, &engine).await;
     let mut sealer = vault.sealer(&engine);
     sealer.seal().await.expect("sealed");
-    let new = redress::ledger::SigningKey::generate(vault.log.name()).unwrap();
+    let new = SigningKey::generate(vault.log.name()).unwrap();
     let change = KeyChange {
         kind: Kind::KeyRotated,
         body: body::rotate(vault.log.id(), new.vkey()),
@@ -371,6 +374,46 @@ async fn one_run_is_exported_with_all_that_its_decisions_rest_on() {
     assert!(matches!(none, Err(Error::UnknownRun(_))), "{none:?}");
 }
 
+#[derive(Default)]
+struct Kept(Mutex<Vec<(Receipt, Vec<u8>)>>);
+
+impl ReceiptSink for Kept {
+    fn receive(&self, receipt: &Receipt, note: &Note) {
+        self.0
+            .lock()
+            .unwrap()
+            .push((receipt.clone(), note.to_bytes()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_record_has_a_receipt_the_moment_it_is_committed() {
+    let lab = Lab::new().await;
+    lab.sql(MARKS);
+    let key = SigningKey::generate("engine-1").unwrap();
+    let vkey = key.vkey().clone();
+    let kept = Arc::new(Kept::default());
+    let builder = lab.builder(lab.url()).signer(key, kept.clone());
+    let engine = builder.build().await.expect("an engine");
+    some_runs(&engine, 2).await;
+    let receipts = std::mem::take(&mut *kept.0.lock().unwrap());
+    let committed = lab.sql(
+        "select run || ' ' || seq || ' ' || encode(hash, 'hex') from redress.record order by 1",
+    );
+    let mut told = Vec::new();
+    for (receipt, note) in &receipts {
+        assert_eq!(Receipt::verify(note, &vkey).as_ref(), Ok(receipt));
+        told.push(format!("{} {} {}", receipt.run, receipt.seq, receipt.hash));
+    }
+    told.sort();
+    assert_eq!(told.join("\n"), committed, "one for each record of a run");
+    // A record whose COMMIT got no answer: signed when it is asked for.
+    let run = receipts[0].0.run;
+    let signed = engine.sign_receipts(run).await.expect("signed");
+    let of_run = receipts.iter().filter(|(receipt, _)| receipt.run == run);
+    assert_eq!(signed.len(), of_run.count());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn any_two_heads_are_proven_to_be_of_one_log() {
     let (lab, engine) = lab().await;
@@ -428,4 +471,48 @@ async fn a_following_sealer_seals_while_sagas_run_and_stops_when_told() {
     assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
     let published = fs::read(vault.path("log/checkpoint")).unwrap();
     assert_eq!(Checkpoint::peek(&published).unwrap().size, all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_blob_is_gone_and_the_ledger_holds() {
+    let (lab, engine) = lab().await;
+    let vault = Vault::open(&lab, &engine).await;
+    let saga = saga("long", marks(1), json!({}));
+    engine.register(&saga).await.expect("registered");
+    let start = engine.start("long", json!({"letter": "dear sir ".repeat(3_000)}));
+    let run = engine
+        .start_and_drive(start)
+        .await
+        .expect("driven")
+        .1
+        .run()
+        .id;
+    vault.sealer(&engine).seal().await.expect("sealed");
+    let report = vault.export(&engine, "with", None).await;
+    assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
+    let blob: uuid::Uuid = lab
+        .sql(&format!(
+            "select id from redress.blob where run = '{run}' limit 1"
+        ))
+        .parse()
+        .unwrap();
+    assert!(vault.path(&format!("with/blobs/{blob}")).exists());
+    // Nobody else than the root may, and nothing happens.
+    let refused = engine.erase_blob(blob, &[&lab.reviewer], "asked").await;
+    assert!(matches!(refused, Err(Error::Keyring(_))), "{refused:?}");
+    assert_eq!(lab.sql("select count(*) from redress.blob"), "1");
+    engine
+        .erase_blob(blob, &[&lab.sovereign], "the person asked for it")
+        .await
+        .expect("erased");
+    assert_eq!(lab.sql("select count(*) from redress.blob"), "0");
+    lab.sql("update redress.sealer set lease_until = '-infinity'");
+    vault.sealer(&engine).seal().await.expect("sealed");
+    let report = vault.export(&engine, "without", None).await;
+    assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
+    assert!(!vault.path(&format!("without/blobs/{blob}")).exists());
+    let again = engine.erase_blob(blob, &[&lab.sovereign], "again").await;
+    assert!(matches!(again, Err(Error::UnknownBlob(_))), "{again:?}");
+    let report = engine.check().await.expect("checked");
+    assert!(report.ok, "{:?}", report.findings);
 }

@@ -411,6 +411,13 @@ pub(super) const PAGES: &[Page] = &[
         "Treat it as tampering: the engine refuses this. Tell the auditor.",
     ),
     page(
+        "RD0666",
+        "not a receipt",
+        "A signed note is not the three lines of an engine's receipt.",
+        AS_FOUND,
+        "Ask whoever gave it for the receipt itself, or for a proof: `redress audit receipt RUN`.",
+    ),
+    page(
         "RD0670",
         "row and log disagree",
         "The stored state of a run is not what its log leads to.",

@@ -8,6 +8,7 @@ mod drift;
 mod ledger;
 mod plan;
 mod run;
+mod seal;
 mod surroundings;
 
 use crate::Page;
@@ -22,6 +23,7 @@ pub(crate) const BLOCKS: &[&[Page]] = &[
     drift::PAGES,
     database::SCHEMA_PAGES,
     bundle::PAGES,
+    seal::PAGES,
     database::PAGES,
     surroundings::PAGES,
 ];

@@ -292,7 +292,7 @@ async fn logs_are_lines() {
     let heads = engine.heads().await.expect("heads");
     let count: i64 = heads.iter().map(|(_, seq)| seq).sum();
     assert_eq!(i64::try_from(all.len()).expect("few"), count);
-    assert_eq!(heads.len(), 7);
+    assert_eq!(heads.len(), 8);
 }
 
 #[tokio::test(flavor = "multi_thread")]
