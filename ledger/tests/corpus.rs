@@ -3,14 +3,15 @@
 //! `python/make_bundle.py` makes the bundles, good and damaged, and says what is expected of each;
 //! it knows neither verifier. `verify.py` was written from the text alone.
 //!
-//! The interpreter is `REDRESS_PYTHON`, else `python3` if it has the package `cryptography`, else
-//! one in a virtual environment that is made for the test. Where that cannot be had, the test says
-//! so on standard error and passes: nothing was compared.
+//! Where no interpreter can be had, the test says so on standard error and passes: nothing was compared.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+mod common;
+
+use common::{interpreter, run};
 use redress_ledger::Trust;
 use redress_ledger::bundle::{Remembered, Report, verify};
 use serde::Deserialize;
@@ -51,10 +52,6 @@ struct Expected {
 #[test]
 fn two_verifiers_say_the_same_of_every_bundle() {
     let Some(python) = interpreter() else {
-        eprintln!(
-            "SKIPPED: no python with the package cryptography could be had, so the verifier was \
-             compared with nothing. Set REDRESS_PYTHON."
-        );
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -146,39 +143,4 @@ fn judge(case: &Path, checkpoints: &[String]) -> Option<Report> {
         })
         .collect();
     verify(&case.join("bundle"), &trust, &remembered?).ok()
-}
-
-fn interpreter() -> Option<PathBuf> {
-    let has = |python: &Path| {
-        let mut probe = Command::new(python);
-        let probe = probe.args([
-            "-c",
-            "import cryptography.hazmat.primitives.asymmetric.ed25519",
-        ]);
-        probe.output().is_ok_and(|done| done.status.success())
-    };
-    if let Some(named) = std::env::var_os("REDRESS_PYTHON") {
-        let named = PathBuf::from(named);
-        assert!(has(&named), "REDRESS_PYTHON has no package cryptography");
-        return Some(named);
-    }
-    let plain = PathBuf::from("python3");
-    if has(&plain) {
-        return Some(plain);
-    }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("venv");
-    let python = folder.join("bin/python");
-    if !has(&python) {
-        let quiet =
-            |command: &mut Command| command.output().is_ok_and(|done| done.status.success());
-        quiet(Command::new(&plain).args(["-m", "venv"]).arg(&folder));
-        quiet(Command::new(&python).args(["-m", "pip", "install", "-q", "cryptography"]));
-    }
-    has(&python).then_some(python)
-}
-
-fn run(command: &mut Command) {
-    let done = command.output().unwrap();
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{command:?}: {said}");
 }

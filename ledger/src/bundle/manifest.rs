@@ -3,11 +3,12 @@
 //! **Invariant:** what is written reads again; the list is sorted by the bytes of its paths, names
 //! every file but the manifest once, and none that leads out of the folder.
 
-use serde_json::{Map, Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::canonical::{CanonicalError, parse_canonical, to_canonical};
+use crate::canonical::{CanonicalError, parse_canonical, write_string};
 use crate::checkpoint::log_origin;
 use crate::class::Class;
 use crate::hash::Hash;
@@ -39,7 +40,8 @@ pub enum BundleKind {
 }
 
 /// One file of a bundle.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ListedFile {
     /// Where it is, relative to the folder.
     pub path: String,
@@ -88,7 +90,50 @@ pub struct Manifest {
 pub(super) struct Head {
     pub(super) manifest: Manifest,
     pub(super) signers: Vec<KeyId>,
-    files: Vec<Value>,
+    files: Files,
+}
+
+/// The list of a manifest.
+enum Files {
+    /// Read at once, and nothing is wrong with it.
+    Good(Vec<ListedFile>),
+    /// Something may be wrong, and the first fault is to be named.
+    Doubtful(Vec<Value>),
+}
+
+/// The line of a manifest as it is if nothing is wrong.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    files: Vec<ListedFile>,
+    generation: i64,
+    kind: String,
+    made_at: String,
+    origin: String,
+    root: Hash,
+    run: Option<Uuid>,
+    size: u64,
+}
+
+impl Line {
+    /// Reads a text that is exactly what would be written; anything else is for the slow way.
+    fn read(text: &str) -> Option<Manifest> {
+        let line: Line = serde_json::from_str(text.strip_prefix(FIRST_LINE)?).ok()?;
+        let manifest = Manifest {
+            origin: line.origin,
+            generation: line.generation,
+            kind: match (line.kind.as_str(), line.run) {
+                ("ledger", None) => BundleKind::Ledger,
+                ("run", Some(run)) => BundleKind::Run(run),
+                _ => return None,
+            },
+            size: line.size,
+            root: line.root,
+            made_at: line.made_at,
+            files: line.files,
+        };
+        (manifest.to_text().ok()? == text).then_some(manifest)
+    }
 }
 
 impl Manifest {
@@ -103,30 +148,34 @@ impl Manifest {
         let mut files: Vec<&ListedFile> = self.files.iter().collect();
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         for (index, one) in files.iter().enumerate() {
+            if one.size > TREE_SIZE_MAX {
+                return Err(ManifestError::Field("files"));
+            }
             let twice = index > 0 && files[index - 1].path == one.path;
             if twice || one.path == MANIFEST_NAME || !is_path(one.path.as_bytes()) {
                 return Err(ManifestError::Path(one.path.clone()));
             }
         }
-        let files: Vec<Value> = files
-            .iter()
-            .map(|one| json!({"path": one.path, "size": one.size, "sha256": one.sha256}))
-            .collect();
-        let mut value = json!({
-            "origin": self.origin,
-            "generation": self.generation,
-            "kind": "ledger",
-            "size": self.size,
-            "root": self.root,
-            "made_at": self.made_at,
-            "files": files,
-        });
-        if let BundleKind::Run(run) = self.kind {
-            value["kind"] = json!("run");
-            value["run"] = json!(run);
+        let mut line = b"{\"files\":[".to_vec();
+        for (index, one) in files.iter().enumerate() {
+            // A path has no character that would need an escape.
+            let comma = if index > 0 { "," } else { "" };
+            let (path, sha256, size) = (&one.path, one.sha256, one.size);
+            let file = format!(r#"{comma}{{"path":"{path}","sha256":"{sha256}","size":{size}}}"#);
+            line.extend_from_slice(file.as_bytes());
         }
-        let line = String::from_utf8(to_canonical(&value)?);
-        let line = line.map_err(|_| ManifestError::Field("files"))?;
+        line.extend_from_slice(format!("],\"generation\":{}", self.generation).as_bytes());
+        let (kind, run) = match self.kind {
+            BundleKind::Ledger => ("ledger", String::new()),
+            BundleKind::Run(run) => ("run", format!(",\"run\":\"{run}\"")),
+        };
+        let (made_at, root, size) = (&self.made_at, self.root, self.size);
+        let middle = format!(",\"kind\":\"{kind}\",\"made_at\":\"{made_at}\",\"origin\":");
+        line.extend_from_slice(middle.as_bytes());
+        write_string(&mut line, &self.origin)?;
+        let end = format!(",\"root\":\"{root}\"{run},\"size\":{size}}}");
+        line.extend_from_slice(end.as_bytes());
+        let line = String::from_utf8(line).map_err(|_| ManifestError::Field("origin"))?;
         Ok(format!("{FIRST_LINE}\n{line}\n"))
     }
 
@@ -160,19 +209,13 @@ impl Head {
         if !trust.logs().is_empty() && signers.is_empty() {
             return Err(NoteError::NoKnownKey.into());
         }
-        let line = note.text().strip_prefix(FIRST_LINE);
-        let line = line.and_then(|rest| rest.strip_prefix('\n')?.strip_suffix('\n'));
-        let line = line.filter(|line| !line.contains('\n'));
-        let line = line.ok_or_else(|| {
-            fault(
-                "RD0710",
-                format!("a manifest is {FIRST_LINE} and one line of JSON"),
-            )
-        })?;
-        let value = parse_canonical(line.as_bytes())
-            .map_err(|error| fault("RD0710", format!("the manifest is not canonical: {error}")))?;
-        let (manifest, files) = read_members(value)
-            .ok_or_else(|| fault("RD0710", "the manifest has not exactly the members of one"))?;
+        let (manifest, files) = match Line::read(note.text()) {
+            Some(mut manifest) => {
+                let files = std::mem::take(&mut manifest.files);
+                (manifest, Files::Good(files))
+            }
+            None => read_slowly(note.text())?,
+        };
         let log = manifest.log();
         if !trust.logs().is_empty() && !signers.iter().any(|key| key.name() == log) {
             let words = format!("no trusted key of the log {log} signed the manifest");
@@ -188,8 +231,12 @@ impl Head {
 
     /// Reads the list of files; refuses names that lead away, and any order but the one.
     pub(super) fn take_files(&mut self) -> Result<Vec<ListedFile>, Stop> {
-        let mut listed: Vec<ListedFile> = Vec::with_capacity(self.files.len());
-        for value in std::mem::take(&mut self.files) {
+        let files = match std::mem::replace(&mut self.files, Files::Good(Vec::new())) {
+            Files::Good(files) => return Ok(files),
+            Files::Doubtful(files) => files,
+        };
+        let mut listed: Vec<ListedFile> = Vec::with_capacity(files.len());
+        for value in files {
             let (path, size, sha256) = read_file(&value).ok_or_else(|| {
                 fault("RD0710", "a file of the manifest is path, size and sha256")
             })?;
@@ -213,6 +260,24 @@ impl Head {
         }
         Ok(listed)
     }
+}
+
+/// Reads a text in which something may be wrong, with every fault of FORMAT.md by its name.
+fn read_slowly(text: &str) -> Result<(Manifest, Files), Stop> {
+    let line = text.strip_prefix(FIRST_LINE);
+    let line = line.and_then(|rest| rest.strip_prefix('\n')?.strip_suffix('\n'));
+    let line = line.filter(|line| !line.contains('\n'));
+    let line = line.ok_or_else(|| {
+        fault(
+            "RD0710",
+            format!("a manifest is {FIRST_LINE} and one line of JSON"),
+        )
+    })?;
+    let value = parse_canonical(line.as_bytes())
+        .map_err(|error| fault("RD0710", format!("the manifest is not canonical: {error}")))?;
+    let (manifest, files) = read_members(value)
+        .ok_or_else(|| fault("RD0710", "the manifest has not exactly the members of one"))?;
+    Ok((manifest, Files::Doubtful(files)))
 }
 
 fn read_members(value: Value) -> Option<(Manifest, Vec<Value>)> {

@@ -37,6 +37,12 @@ fn code(stop: Stop) -> &'static str {
 fn what_is_written_is_read_with_its_files_in_order() {
     for kind in [BundleKind::Ledger, BundleKind::Run(run(1))] {
         let manifest = Manifest { kind, ..manifest() };
+        let text = manifest.to_text().unwrap();
+        let line = text.strip_prefix("redress-bundle-v1\n").unwrap();
+        assert!(
+            parse_canonical(line.trim_end().as_bytes()).is_ok(),
+            "{line}"
+        );
         let bytes = manifest.sign(&key()).unwrap().to_bytes();
         let mut head = Head::read(&bytes, &trust()).unwrap();
         let files = head.take_files().unwrap();
