@@ -68,7 +68,6 @@ fn main() {
         let mut words = said.split_whitespace();
         let seconds: f64 = words.next().and_then(|w| w.parse().ok()).expect("seconds");
         let kib: u64 = words.next().and_then(|w| w.parse().ok()).expect("KiB");
-        #[allow(clippy::cast_precision_loss)]
         rates.push(records as f64 / seconds);
         resident = resident.max(kib);
     }

@@ -373,6 +373,10 @@ async fn servers_die_under_load_and_every_run_ends() {
     let mut workers: Vec<Running> = (0..2)
         .map(|_| Running::start(&mut call(&bank, &["work"])))
         .collect();
+    // A worker that cannot even announce itself ends, and rightly: these have.
+    eventually(LIMIT, "both are at work", || {
+        bank.sql("select count(*) from redress.worker") == "2"
+    });
     let terminate = |times: usize| {
         for _ in 0..times {
             eventually(LIMIT, "a backend is at work", || {
