@@ -181,10 +181,11 @@ impl Manifest {
 
     /// Signs the list with the log's key, whose name must be the log's.
     pub fn sign(&self, key: &SigningKey) -> Result<Note, ManifestError> {
+        let text = self.to_text()?;
         if key.name() != self.log() {
             return Err(ManifestError::Key(key.name().to_owned()));
         }
-        let mut note = Note::new(&self.to_text()?)?;
+        let mut note = Note::new(&text)?;
         note.sign(key)?;
         Ok(note)
     }
