@@ -92,7 +92,7 @@ fn lines(report: &Report, compared: usize) -> Vec<String> {
         add("size", format!("{size}, root {root}"));
     }
     let (records, runs) = (report.records, report.runs);
-    add("hold", format!("{records} records of {runs} runs"));
+    add("records", format!("{records} of {runs} runs are good"));
     let fitted: Vec<String> = report.consistent_with.iter().map(u64::to_string).collect();
     match (compared, fitted.len()) {
         (0, _) => {}

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::canonical::{CanonicalError, parse_canonical, write_string};
+use crate::canonical::{CanonicalError, INTEGER_MAX, parse_canonical, write_string};
 use crate::checkpoint::log_origin;
 use crate::class::Class;
 use crate::hash::Hash;
@@ -181,10 +181,11 @@ impl Manifest {
 
     /// Signs the list with the log's key, whose name must be the log's.
     pub fn sign(&self, key: &SigningKey) -> Result<Note, ManifestError> {
+        let text = self.to_text()?;
         if key.name() != self.log() {
             return Err(ManifestError::Key(key.name().to_owned()));
         }
-        let mut note = Note::new(&self.to_text()?)?;
+        let mut note = Note::new(&text)?;
         note.sign(key)?;
         Ok(note)
     }
@@ -195,7 +196,7 @@ impl Manifest {
             false => Err(ManifestError::Field(name)),
         };
         field("origin", is_origin(&self.origin))?;
-        field("generation", self.generation >= 1)?;
+        field("generation", (1..=INTEGER_MAX).contains(&self.generation))?;
         field("size", self.size <= TREE_SIZE_MAX)?;
         field("made_at", parse_utc(&self.made_at).is_some())
     }

@@ -468,3 +468,23 @@ fn a_later_generation_restates_its_keys_and_pins_an_older_head() {
         body["checkpoint"] = json!(later);
     });
 }
+
+/// A holder of a root key signs with the key of OpenSSH as with any other.
+#[test]
+fn an_act_is_signed_by_openssh_too() {
+    let mut story = Story::opened();
+    let body = person("bob", Role::Reviewer);
+    let act = story.ring.act(Kind::KeyRegistered, body, story.terms());
+    let act = act.unwrap();
+    let mut envelope = act.sign(&[&key("alice")]).unwrap();
+    let message = envelope.to_be_signed().unwrap();
+    let signature = crate::sshsig::SshSignature::sign(&message, &key("dave")).unwrap();
+    let dave = key("dave");
+    envelope
+        .attach_sshsig(dave.vkey(), &signature.to_armored())
+        .unwrap();
+    assert_eq!(envelope.peek_act().unwrap(), act);
+    let record = story.next(Kind::KeyRegistered, act.record_body(&envelope));
+    story.push(&record).unwrap();
+    assert!(story.valid("bob"));
+}

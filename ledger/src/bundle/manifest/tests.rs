@@ -68,6 +68,7 @@ fn what_would_be_refused_is_not_written() {
         assert_eq!(manifest.sign(&key()).unwrap_err().code(), code);
     };
     check("RD0710", |manifest| manifest.size = u64::MAX);
+    check("RD0710", |manifest| manifest.generation = 1 << 53);
     check("RD0710", |manifest| manifest.made_at.push('x'));
     check("RD0711", |manifest| {
         manifest.files[0].path = "../x".to_owned()
@@ -102,6 +103,8 @@ fn a_text_that_is_no_manifest_is_refused_although_it_is_signed() {
         replaced("\"kind\":\"ledger\"", "\"kind\":\"run\""),
     );
     check("RD0710", replaced("\"size\":3", "\"size\":3,\"sizes\":3"));
+    let large = "\"generation\":1152921504606846976";
+    check("RD0710", replaced("\"generation\":1", large));
     check("RD0643", replaced("\"generation\":1", "\"generation\":2"));
     check("RD0711", replaced("FORMAT.md", "/FORMAT.md"));
     check("RD0714", replaced("\"checkpoint\"", "\"manifest\""));
