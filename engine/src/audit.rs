@@ -102,7 +102,7 @@ impl Audit<'_, '_> {
             let text = "the run has no record";
             self.fail(run, 1, Fault::RunWithoutRecords, text);
         }
-        for run in [installation.system_run, installation.keys_run] {
+        for run in installation.system_runs() {
             if !seen.contains(&run) && self.system_head(run).await?.is_none_or(|head| head.seq > 0)
             {
                 let text = "a log of no run has another head than records";

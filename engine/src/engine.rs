@@ -78,9 +78,18 @@ pub struct Builder {
     lease: Duration,
     alerts: Vec<Arc<dyn AlertSink>>,
     receipts: Option<crate::receipt::Giver>,
+    restored: bool,
 }
 
 impl Builder {
+    /// Accepts a database that was installed on another server: a restored copy, on which nothing but
+    /// [`Engine::open_generation`] may be done.
+    #[must_use]
+    pub fn restored(mut self) -> Self {
+        self.restored = true;
+        self
+    }
+
     /// Signs a receipt for each record that this engine commits and gives it to the sink. The key is the engine's own,
     /// registered in the ledger with the role `engine`; no person's and not the log's.
     #[must_use]
@@ -166,11 +175,16 @@ impl Builder {
     pub async fn build(self) -> Result<Engine, Error> {
         let sql = Sql::for_schema(self.schema);
         let session = self.pool.get().await.map_err(pool_error)?;
-        let installation = schema::inspect(&session, &sql).await?;
+        let (installation, server) = match self.restored {
+            true => schema::inspect_moved(&session, &sql).await?,
+            false => {
+                let installation = schema::inspect(&session, &sql).await?;
+                let server = installation.system_identifier.clone();
+                (installation, server)
+            }
+        };
         drop(session);
-        self.pool
-            .manager()
-            .expect_server(&installation.system_identifier);
+        self.pool.manager().expect_server(&server);
         let side = side_pool(&self.pool)?;
         let inner = Inner {
             pool: self.pool,
@@ -243,6 +257,7 @@ impl Engine {
             lease: LEASE_DEFAULT,
             alerts: Vec::new(),
             receipts: None,
+            restored: false,
         }
     }
 

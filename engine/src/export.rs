@@ -326,7 +326,10 @@ impl Reading<'_> {
         files: &mut Files,
     ) -> Result<u64, Error> {
         let installation = &self.inner.installation;
-        let runs = [run, installation.system_run, installation.keys_run];
+        let runs: Vec<Uuid> = [run]
+            .into_iter()
+            .chain(installation.system_runs())
+            .collect();
         let entries = self.entries_of(head, &runs).await?;
         if !entries.iter().any(|entry| entry.run == run) {
             return Err(Error::UnknownRun(format!("{run} with a sealed record")));

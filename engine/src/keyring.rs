@@ -11,7 +11,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redress_ledger::decision::DecisionError;
-use redress_ledger::keyring::{KeyRole, Keyring, Root, Standing, Terms, body};
+use redress_ledger::keyring::{KeyRole, Keyring, KeyringError, Root, Standing, Terms, body};
 use redress_ledger::trust::Trust;
 use redress_ledger::{Envelope, Kind, Record, SigningKey, Verified, Vkey, leaf_hash};
 use redress_sql as sql;
@@ -26,7 +26,7 @@ use crate::log::LogError;
 use crate::tx::{Commit, LogHead, end};
 
 /// The log of whose keys count.
-const KEYS_LOG: &str = "keys";
+pub(crate) const KEYS_LOG: &str = "keys";
 
 /// Whose signatures count, as of one record of the keyring.
 #[derive(Debug)]
@@ -133,6 +133,10 @@ impl Inner {
             keyring.push_unplaced(&record, leaf_hash(bytes))?;
         }
         if keyring.root().is_none() {
+            // A later generation is opened in the transaction that begins it: an empty one was tampered with.
+            if self.installation.generation > 1 {
+                return Err(KeyringError::NotOpened.into());
+            }
             return Ok(None);
         }
         keyring.check_roots(file)?;

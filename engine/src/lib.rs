@@ -58,6 +58,7 @@ mod error;
 pub mod export;
 mod failure;
 pub mod files;
+mod generation;
 mod hold;
 mod keyring;
 mod kill;

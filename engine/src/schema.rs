@@ -126,12 +126,20 @@ pub struct Installation {
     pub system_run: Uuid,
     /// The id of the log that tells whose keys count.
     pub keys_run: Uuid,
+    /// The ids of that log in the generations before.
+    pub old_keys: Vec<Uuid>,
 }
 
 impl Installation {
+    /// Every log that belongs to no run.
+    pub fn system_runs(&self) -> impl Iterator<Item = Uuid> + '_ {
+        let old = self.old_keys.iter().copied();
+        [self.system_run, self.keys_run].into_iter().chain(old)
+    }
+
     /// Whether these records belong to no run: what people did, or whose keys count.
     pub fn is_system(&self, run: Uuid) -> bool {
-        run == self.system_run || run == self.keys_run
+        self.system_runs().any(|system| system == run)
     }
 }
 
@@ -140,6 +148,21 @@ impl Installation {
 /// # Errors
 /// Every variant of [`SchemaError`]; nothing is written.
 pub async fn inspect(session: &Session, sql: &Sql) -> Result<Installation, SchemaError> {
+    let (installation, server) = inspect_moved(session, sql).await?;
+    if server != installation.system_identifier {
+        return Err(SchemaError::OtherServer {
+            expected: installation.system_identifier,
+            found: server,
+        });
+    }
+    Ok(installation)
+}
+
+/// The same for a copy that may have been restored on another server; gives that server too.
+pub(crate) async fn inspect_moved(
+    session: &Session,
+    sql: &Sql,
+) -> Result<(Installation, String), SchemaError> {
     let row = session
         .query_one(sql.text(sql::SURROUNDINGS), &[&sql.schema().as_str()])
         .await?;
@@ -160,24 +183,24 @@ pub async fn inspect(session: &Session, sql: &Sql) -> Result<Installation, Schem
         return Err(SchemaError::Missing(sql.schema().as_str().to_owned()));
     };
     let heads = session.query(sql.text(sql::SYSTEM_HEADS), &[]).await?;
-    let [system, keys] = heads.as_slice() else {
-        return Err(SchemaError::Missing(sql.schema().as_str().to_owned()));
+    let named = |name: &str| {
+        let found = heads.iter().find(|row| row.get::<_, &str>(3) == name);
+        let found = found.map(|row| row.get::<_, Uuid>(0));
+        found.ok_or_else(|| SchemaError::Missing(sql.schema().as_str().to_owned()))
     };
+    let old_keys = heads
+        .iter()
+        .filter(|row| row.get::<_, &str>(3).contains('/'));
     let installation = Installation {
         origin: row.get(0),
         generation: row.get(1),
         system_identifier: row.get(2),
-        system_run: system.get(0),
-        keys_run: keys.get(0),
+        system_run: named("system")?,
+        keys_run: named("keys")?,
+        old_keys: old_keys.map(|row| row.get(0)).collect(),
     };
     let found: String = row.get(3);
-    if found != installation.system_identifier {
-        return Err(SchemaError::OtherServer {
-            expected: installation.system_identifier,
-            found,
-        });
-    }
-    Ok(installation)
+    Ok((installation, found))
 }
 
 async fn check_versions(session: &Session, sql: &Sql) -> Result<(), SchemaError> {

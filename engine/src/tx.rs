@@ -464,6 +464,7 @@ impl Inner {
             .await
             .map_err(DbError::from)?;
         Ok(LogHead {
+            generation: self.installation.generation,
             run: row.try_get(0).map_err(DbError::from)?,
             seq: row.try_get(1).map_err(DbError::from)?,
             head: hash_at(&row, 2)?,
@@ -498,7 +499,7 @@ impl Inner {
         let record = Record {
             v: redress_ledger::record::VERSION,
             origin: self.installation.origin.clone(),
-            generation: self.installation.generation,
+            generation: head.generation,
             run: head.run,
             epoch: 0,
             switch_no: head.switch_no,
@@ -546,6 +547,7 @@ const SYSTEM_LOG: &str = "system";
 /// Where a log that belongs to no run ends, its row locked.
 #[derive(Clone, Debug)]
 pub(crate) struct LogHead {
+    pub generation: i64,
     pub run: Uuid,
     pub seq: i64,
     pub head: Hash,

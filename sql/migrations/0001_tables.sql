@@ -142,14 +142,15 @@ create table record (
   constraint record_pkey primary key (run, seq)
 );
 
--- Heads of the logs that belong to no run: `system` tells what people did (holds, the switch), `keys` who may.
+-- Heads of the logs that belong to no run: `system` tells what people did (holds, the switch), `keys` who may,
+-- `keys/1` who might in the first generation.
 create table system_log (
   name  text    not null,
   run   uuid    not null,
   seq   bigint  not null,
   head  bytea   not null,
   constraint system_log_pkey primary key (name),
-  constraint system_log_is_known check (name in ('system', 'keys'))
+  constraint system_log_is_known check (name ~ '^(system|keys(/[1-9][0-9]*)?)$')
 );
 
 -- Data too large for a record, or personal; the record holds length and salted commitment.

@@ -5,6 +5,7 @@
 --   RDR01 unknown run RDR02 fenced (epoch)   RDR03 state    RDR04 phase    RDR05 transaction  RDR06 log head
 --   RDR07 record does not fit the chain      RDR08 coverage has changed    RDR09 unknown definition
 --   RDR10 the keyring has moved on           RDS01 fenced (sealer)         RDS02 the head is another one
+--   RDS03 not the next generation
 
 -- The first five are called from the others, which are pinned; they use nothing but pg_catalog or run as their caller.
 

@@ -54,6 +54,24 @@ begin
   return found;
 end $$;
 
+-- Continues the ledger as the next generation, on this server: the keyring begins anew, and so does the log.
+-- The decision stands in the record that follows in this transaction; without it nothing goes on.
+create function open_generation(p_generation bigint, p_keys uuid) returns void
+language plpgsql volatile security definer set search_path from current as $$
+begin
+  update installation i
+     set generation = p_generation, system_identifier = (select c.system_identifier::text from pg_control_system() c)
+   where i.generation = p_generation - 1;
+  if not found then
+    raise exception 'generation % does not follow this one', p_generation using errcode = 'RDS03';
+  end if;
+  update system_log set name = 'keys/' || p_generation - 1 where name = 'keys';
+  insert into system_log (name, run, seq, head) values ('keys', p_keys, 0, decode(repeat('00', 32), 'hex'));
+  update sealer
+     set generation = p_generation, size = 0, root = sha256(''), edge = '', seen_below = '0', in_flight = '{}',
+         fence = fence + 1, owner = null, lease_until = '-infinity';
+end $$;
+
 -- Takes or renews the lease of the one active sealer. `taken` is false when another one has it.
 create function take_seal(
   p_owner uuid, p_name text, p_lease_ms bigint,

@@ -36,7 +36,8 @@ grant execute on function
   redress.give_back(uuid, bigint, uuid, bigint),
   redress.enter_system(text, int, int, int), redress.append_system(text, bigint, bytea[]),
   redress.put_hold(uuid, text, text, uuid, text, text, text), redress.lift_hold(uuid, text),
-  redress.erase_blob(uuid), redress.publish_switch(text, text, text), redress.drain_gate(int), redress.gate_holders(),
+  redress.erase_blob(uuid), redress.open_generation(bigint, uuid),
+  redress.publish_switch(text, text, text), redress.drain_gate(int), redress.gate_holders(),
   redress.written_relations()
 to redress_operator;
 

@@ -337,7 +337,7 @@ pub const LEAVES_FROM: Statement = Statement {
     name: "leaves_from",
     text: include_str!("../seal/leaves_from.sql"),
 };
-/// Records of transactions from this one on, in their order: transaction, limit.
+/// Records of transactions from this one on that have no position yet, in their order: transaction, limit, generation.
 pub const NEW_RECORDS: Statement = Statement {
     name: "new_records",
     text: include_str!("../seal/new_records.sql"),
@@ -346,6 +346,11 @@ pub const NEW_RECORDS: Statement = Statement {
 pub const NEWEST_CHECKPOINT: Statement = Statement {
     name: "newest_checkpoint",
     text: include_str!("../seal/newest_checkpoint.sql"),
+};
+/// Continues the ledger as the next generation: its number, the run of its keyring.
+pub const OPEN_GENERATION: Statement = Statement {
+    name: "open_generation",
+    text: include_str!("../seal/open_generation.sql"),
 };
 /// The last sealed record of each of these runs: runs, generation.
 pub const SEALED_HEADS: Statement = Statement {
@@ -592,6 +597,7 @@ pub const STATEMENTS: &[Statement] = &[
     LEAVES_FROM,
     NEW_RECORDS,
     NEWEST_CHECKPOINT,
+    OPEN_GENERATION,
     SEALED_HEADS,
     TAKE_SEAL,
     ALL_HOLDS_STATE,

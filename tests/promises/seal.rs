@@ -1,17 +1,18 @@
 //! The ledger is sealed, anchored and exported, and strangers verify it.
 
 use std::fs;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use redress::definition::HoldScope;
 use redress::ledger::bundle::{Remembered, Verdict};
 use redress::ledger::keyring::body;
 use redress::ledger::note::Note;
-use redress::ledger::{Checkpoint, Kind, Receipt, SigningKey, leaf_hash};
+use redress::ledger::{Checkpoint, Kind, Receipt, SigningKey, leaf_hash, log_origin};
 use redress::receipt::ReceiptSink;
-use redress::seal::SealError;
+use redress::seal::{FileAnchor, SealError};
 use redress::{Engine, Error, KeyChange, Outcome};
-use redress_tests::{Lab, Vault};
+use redress_tests::{Lab, TestCluster, TestDatabase, Vault};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -313,7 +314,7 @@ async fn a_log_key_that_was_rotated_signs_no_more() {
     let error = seal_error(sealer.seal().await);
     assert!(matches!(error, SealError::OtherKey { .. }), "{error}");
     sealer.leave().await.expect("left");
-    let anchor = redress::seal::FileAnchor::new(vault.path("anchor/head"));
+    let anchor = FileAnchor::new(vault.path("anchor/head"));
     let mut sealer = engine.sealer(new, anchor, vault.path("log"));
     sealer.seal().await.expect("sealed with the new key");
 }
@@ -515,4 +516,131 @@ async fn an_erased_blob_is_gone_and_the_ledger_holds() {
     assert!(matches!(again, Err(Error::UnknownBlob(_))), "{again:?}");
     let report = engine.check().await.expect("checked");
     assert!(report.ok, "{:?}", report.findings);
+}
+
+/// Dumps a database and restores it on another server, as a person would.
+fn restored(from: &Lab, to: &TestCluster) -> Option<TestDatabase> {
+    let dump = TestCluster::binaries().bin.join("pg_dump");
+    if !dump.exists() {
+        eprintln!(
+            "SKIPPED: there is no pg_dump beside the server, {}",
+            dump.display()
+        );
+        return None;
+    }
+    let dumped = Command::new(dump)
+        .args(["--inserts", "--dbname", from.url()])
+        .output()
+        .expect("pg_dump runs");
+    assert!(
+        dumped.status.success(),
+        "{}",
+        String::from_utf8_lossy(&dumped.stderr)
+    );
+    let text = String::from_utf8(dumped.stdout).expect("UTF-8");
+    let text: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with('\\'))
+        .collect();
+    let copy = to.fresh_database();
+    copy.query_text(&text.join("\n"));
+    Some(copy)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_restored_elsewhere_goes_on_as_a_new_generation() {
+    let (lab, engine) = lab().await;
+    let vault = Vault::open(&lab, &engine).await;
+    some_runs(&engine, 3).await;
+    vault.sealer(&engine).seal().await.expect("sealed");
+    let remembered = fs::read(vault.path("log/checkpoint")).unwrap();
+    // The new server has the roles, as any that redress was installed on.
+    let cluster = TestCluster::own();
+    redress_tests::lab::migrate(cluster.fresh_database().url()).await;
+    let Some(copy) = restored(&lab, &cluster) else {
+        return;
+    };
+    // Nothing works there by itself: it is another server. (The clusters of the tests are copies of one and are alike
+    // in this; a real one has a number of its own.)
+    copy.query_text("update redress.installation set system_identifier = '1'");
+    let refused = lab
+        .builder(copy.url())
+        .build()
+        .await
+        .err()
+        .expect("refused");
+    assert_eq!(refused.code(), "RD0705", "{refused}");
+    let name = log_origin(&engine.installation().origin, 2);
+    let log = SigningKey::generate(&name).unwrap();
+    let ceremony = lab
+        .builder(copy.url())
+        .restored()
+        .build()
+        .await
+        .expect("built");
+    // Only the root, and only behind a head that the log signed.
+    let attempts: [(&[u8], &SigningKey); 2] =
+        [(&remembered, &lab.reviewer), (b"no head", &lab.sovereign)];
+    for (head, signer) in attempts {
+        let refused = ceremony
+            .open_generation(head, log.vkey(), &[signer], "moved")
+            .await;
+        assert!(refused.is_err(), "{refused:?}");
+        assert_eq!(
+            copy.query_text("select generation from redress.installation"),
+            "1"
+        );
+    }
+    let generation = ceremony
+        .open_generation(&remembered, log.vkey(), &[&lab.sovereign], "moved")
+        .await
+        .expect("opened");
+    assert_eq!(generation, 2);
+    let moved = lab.builder(copy.url()).build().await.expect("an engine");
+    let good = saga("good", marks(2), json!({}));
+    let outcome = again(&moved, &good).await;
+    assert!(matches!(outcome, Outcome::Completed(_)), "{outcome:?}");
+    let report = moved.check().await.expect("checked");
+    assert!(report.ok, "{:?}", report.findings);
+    let audit = moved.audit_verify().await.expect("verified");
+    assert_eq!(audit.verdict, redress::ledger::Verdict::Verified);
+    let anchor = FileAnchor::new(vault.path("anchor/second"));
+    let mut trust = vault.trust.clone();
+    trust.add_log(log.vkey().clone()).unwrap();
+    let seed = SigningKey::generate(&name).unwrap();
+    let error = seal_error(
+        moved
+            .sealer(seed, FileAnchor::new(vault.path("x")), vault.path("y"))
+            .seal()
+            .await,
+    );
+    assert!(matches!(error, SealError::OtherKey { .. }), "{error}");
+    lab_leave(&copy);
+    let exporter = vault.path("moved");
+    let mut sealer = moved.sealer(log, anchor, vault.path("log2"));
+    let sealed = sealer.seal().await.expect("sealed");
+    assert_eq!(
+        sealed.head.size.to_string(),
+        copy.query_text("select count(*) from redress.record")
+    );
+    moved
+        .export(&exporter, None, sealer.key())
+        .await
+        .expect("exported");
+    let old = Remembered::read(&remembered, &trust).expect("a checkpoint");
+    let report = redress::ledger::bundle::verify(&exporter, &trust, &[old]).expect("read");
+    // What was carried was judged by the log of its own generation, and the report says so.
+    assert_eq!(report.verdict, Verdict::Incomplete, "{report:?}");
+    let words: Vec<&str> = report
+        .warnings
+        .iter()
+        .map(|warning| warning.as_str())
+        .collect();
+    assert!(words.contains(&"carried-records"), "{words:?}");
+    assert_eq!(report.first_failure, None);
+}
+
+/// As after the death of a sealer whose lease ran out.
+fn lab_leave(database: &TestDatabase) {
+    database.query_text("update redress.sealer set lease_until = '-infinity'");
 }

@@ -123,10 +123,11 @@ impl Walk<'_, '_> {
     async fn finish(&self, findings: &mut Findings) -> Result<(), Error> {
         let rows = self.reading.query(sql::SYSTEM_HEADS, &[]).await?;
         let installation = &self.reading.inner.installation;
-        for (run, name) in [
-            (installation.system_run, "system log"),
-            (installation.keys_run, "keyring"),
-        ] {
+        for run in installation.system_runs() {
+            let name = match run == installation.system_run {
+                true => "system log",
+                false => "keyring",
+            };
             let Some(row) = rows.iter().find(|row| row.get::<_, Uuid>(0) == run) else {
                 let text = format!("the row of the {name} is missing");
                 findings.add(Fault::SystemHead, None, None, text);

@@ -34,6 +34,8 @@ pub(super) struct Visible {
     pub records: Vec<Candidate>,
     /// The keyring's records that have no position yet.
     pub keys: Vec<Candidate>,
+    /// The generation that is sealed.
+    pub generation: i64,
     /// How many records of the keyring have a position.
     pub keys_sealed: i64,
     /// How many records opened the keyring, in one transaction.
@@ -61,6 +63,7 @@ pub(super) fn batch(
     let Visible {
         mut records,
         keys,
+        generation,
         keys_sealed,
         opening,
         cut_off,
@@ -96,7 +99,7 @@ pub(super) fn batch(
             continue; // read again
         }
         let decoded = decode(&record)?;
-        rank = rank.max(judged_by(&decoded, opening));
+        rank = rank.max(judged_by(&decoded, generation, opening));
         if record.seq > next || rank > known {
             if !cut_off {
                 let (run, seq) = (record.run, record.seq);
@@ -115,7 +118,10 @@ pub(super) fn batch(
 }
 
 /// The record of the keyring behind which a record must stand.
-fn judged_by(record: &Record, opening: i64) -> i64 {
+fn judged_by(record: &Record, generation: i64, opening: i64) -> i64 {
+    if record.generation < generation {
+        return 1; // carried: its own generation judged it
+    }
     match record.body.get("keyring").and_then(Value::as_i64) {
         Some(stamp) if stamp > 0 => stamp,
         // Decided before the ledger was opened: by a key that the opening registered.

@@ -189,6 +189,11 @@ impl Sealer {
         Ok(())
     }
 
+    /// The key that it signs with: a bundle's manifest is signed by the same.
+    pub fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
     fn origin(&self) -> String {
         let installation = &self.engine.inner.installation;
         log_origin(&installation.origin, installation.generation)

@@ -235,6 +235,7 @@ impl Sealer {
         let visible = Visible {
             records,
             keys,
+            generation: head.generation,
             keys_sealed: known.keys_sealed,
             opening: known.opening,
             cut_off: cap.is_some(),
@@ -281,7 +282,7 @@ impl Sealer {
             let rows_max = i64::try_from(limit).unwrap_or(i64::MAX);
             let from = head.sealed.below.to_string();
             let rows = session
-                .query(&read, &[&from, &rows_max])
+                .query(&read, &[&from, &rows_max, &head.generation])
                 .await
                 .map_err(DbError::from)?;
             let whole = rows.len() < limit;

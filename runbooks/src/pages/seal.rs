@@ -105,4 +105,11 @@ pub(super) const PAGES: &[Page] = &[
         NOTHING,
         "Look the id up in the record that names it: `redress log RUN`.",
     ),
+    page(
+        "RD0744",
+        "not the next generation",
+        "Somebody else opened a generation in the meantime, or the number is not the next one.",
+        NOTHING,
+        "Look at `redress key list --ledger`, and do it again only if it is still needed.",
+    ),
 ];

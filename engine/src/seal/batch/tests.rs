@@ -56,6 +56,7 @@ fn visible(records: Vec<Candidate>, keys: Vec<Candidate>, cut_off: bool) -> Visi
     Visible {
         records,
         keys,
+        generation: 1,
         keys_sealed: 0,
         opening: 2,
         cut_off,
