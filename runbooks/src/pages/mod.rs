@@ -4,6 +4,7 @@ mod approval;
 mod database;
 mod definition;
 mod drift;
+mod keys;
 mod ledger;
 mod plan;
 mod run;
@@ -17,6 +18,7 @@ pub(crate) const BLOCKS: &[&[Page]] = &[
     run::PAGES,
     plan::PAGES,
     approval::PAGES,
+    keys::PAGES,
     ledger::PAGES,
     drift::PAGES,
     database::PAGES,
