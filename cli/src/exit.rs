@@ -56,11 +56,12 @@ impl Exit {
             301 | 303 | 305 | 306 | 309..=316 => Self::Failed,
             401..=408 | 421 | 423 | 425 | 426 => Self::Refused,
             409 | 410 | 422 | 424 => Self::Person,
-            420 => Self::Stale,
-            501..=522 | 540..=559 | 563 | 570..=577 | 580..=584 => Self::Refused,
-            578..=579 => Self::Verification,
+            219 | 420 => Self::Stale,
+            501..=522 | 540..=559 | 563 | 580..=584 => Self::Refused,
             530..=532 => Self::Configuration,
-            560 | 562 => Self::Approvals,
+            560 | 562 | 577 => Self::Approvals,
+            570..=576 | 579 => Self::Refused,
+            578 | 926 => Self::Verification,
             629 | 642 | 673 => Self::Failed,
             672 => Self::Person,
             674 => Self::Refused,
@@ -111,11 +112,15 @@ mod tests {
         check("RD0211", 4);
         check("RD0214", 3);
         check("RD0218", 3);
+        check("RD0219", 6);
         check("RD0420", 6);
         check("RD0421", 4);
         check("RD0424", 3);
         check("RD0560", 5);
         check("RD0562", 5);
+        check("RD0570", 4);
+        check("RD0577", 5);
+        check("RD0578", 7);
         check("RD0632", 7);
         check("RD0701", 78);
         check("RD0702", 78);

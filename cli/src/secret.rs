@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dialoguer::{Input, Password};
 use redress_ledger::keyfile::{KeyFile, key_path, list_public, read_key};
+use redress_ledger::keyring::KeyRole;
 use secrecy::SecretString;
 
 use crate::fail::Fail;
@@ -15,11 +16,32 @@ impl Place {
     /// Opens the key of `--as`.
     ///
     /// # Errors
-    /// RD0913 naming the flag that is missing; RD0915; [`Fail::KeyFile`].
+    /// RD0913 naming the flag that is missing; RD0915; RD0571 for a machine's key; [`Fail::KeyFile`].
     pub fn signing_key(&self) -> Result<KeyFile, Fail> {
-        let path = self.key_file()?;
+        match &self.globals.signer {
+            Some(signer) => self.signing_key_of(signer),
+            None => Err(Fail::own("RD0913", "who signs is missing: give --as KEY")),
+        }
+    }
+
+    /// Opens the key of a person: its file, or its name in STATE/keys.
+    ///
+    /// # Errors
+    /// As [`Place::signing_key`].
+    pub fn signing_key_of(&self, signer: &str) -> Result<KeyFile, Fail> {
+        let path = self.key_file(signer)?;
         let passphrase = self.passphrase(&format!("passphrase of {}", path.display()), false)?;
-        Ok(read_key(&path, &passphrase)?)
+        let file = read_key(&path, &passphrase)?;
+        match file.role {
+            KeyRole::Person(_) => Ok(file),
+            role => Err(Fail::own(
+                "RD0571",
+                format!(
+                    "a machine's key ({role}) signs nothing that a person decides, {}",
+                    path.display()
+                ),
+            )),
+        }
     }
 
     /// The folder of keys.
@@ -30,10 +52,7 @@ impl Place {
         Ok(self.state()?.join("keys"))
     }
 
-    fn key_file(&self) -> Result<PathBuf, Fail> {
-        let Some(signer) = &self.globals.signer else {
-            return Err(Fail::own("RD0913", "who signs is missing: give --as KEY"));
-        };
+    fn key_file(&self, signer: &str) -> Result<PathBuf, Fail> {
         let path = Path::new(signer);
         if signer.contains('/') || path.extension().is_some_and(|end| end == "key") {
             return Ok(path.to_owned());

@@ -13,7 +13,7 @@ use redress_sql as sql;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::approve::Approval;
+use crate::approve::{Approval, Judged};
 use crate::compensate::{Mandate, Unwind};
 use crate::db::{DbError, Session};
 use crate::drive::Outcome;
@@ -51,7 +51,9 @@ impl Engine {
             return Err(error);
         }
         let now = inner.now(&session).await?;
-        let approvals = inner.valid_approvals(&session, &live, stored, &now).await?;
+        let approvals = inner
+            .valid_approvals(&session, &live, stored, &now, Judged::Now)
+            .await?;
         let signers: Vec<Signer> = approvals.iter().map(|a| a.signer.clone()).collect();
         if let Err(missing) =
             quorum_missing(&stored.plan.quorum, &signers, &stored.plan.cause.requester)
@@ -182,7 +184,9 @@ impl Inner {
         };
         let at = started.map_or("", |e| e.record.at.as_str());
         // Judged as of the start: a plan that was begun in time is finished, by the decisions that it was begun with.
-        let mut approvals = self.valid_approvals(session, live, &stored, at).await?;
+        let mut approvals = self
+            .valid_approvals(session, live, &stored, at, Judged::ThenAsRecorded)
+            .await?;
         let begun = started.and_then(|e| e.record.body.get("decisions")?.as_array());
         approvals.retain(|a| {
             let id = a.decision.id.to_string();

@@ -6,7 +6,7 @@
 use redress_ledger::decision::{Decision, Expected, Purpose};
 use redress_ledger::key::SigningKey;
 use redress_ledger::quorum::Signer;
-use redress_ledger::{Envelope, Kind, Trust, sign};
+use redress_ledger::{Envelope, Kind, Verified, sign};
 use serde_json::{Value, json};
 
 use crate::crash;
@@ -28,6 +28,15 @@ pub struct Approval {
     pub decision: Decision,
     /// The whole envelope.
     pub envelope: Envelope,
+}
+
+/// By which keys an approval in the log is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judged {
+    /// By those that count now: for what is about to begin.
+    Now,
+    /// By those that counted when it was recorded: for what was begun by it and has to be finished.
+    ThenAsRecorded,
 }
 
 impl Engine {
@@ -87,8 +96,9 @@ impl Engine {
         inner.check_appliable(&live, stored)?;
         let now = inner.now(&session).await?;
         let trusted = inner.trusted(&session).await?;
-        let judged = inner.judge_approval(&trusted.now, &live, stored, &envelope, &now);
-        let judged = judged.and_then(|counting| {
+        let verified = trusted.verify(&envelope).map_err(Error::from);
+        let judged = verified.and_then(|verified| {
+            let counting = inner.judge_approval(verified, &live, stored, &envelope, &now)?;
             counting.into_iter().next().ok_or_else(|| {
                 Error::ApprovalsMissing("the requester of a plan cannot approve it".to_owned())
             })
@@ -151,7 +161,9 @@ impl Engine {
         let session = inner.session().await?;
         let live = inner.live(&session, stored.plan.run).await?;
         let now = inner.now(&session).await?;
-        inner.valid_approvals(&session, &live, stored, &now).await
+        inner
+            .valid_approvals(&session, &live, stored, &now, Judged::Now)
+            .await
     }
 }
 
@@ -172,13 +184,12 @@ impl Inner {
     /// One approval for each who signed the envelope and did not ask for the plan.
     fn judge_approval(
         &self,
-        trust: &Trust,
+        verified: Verified,
         live: &Live,
         stored: &StoredPlan,
         envelope: &Envelope,
         now: &str,
     ) -> Result<Vec<Approval>, Error> {
-        let verified = envelope.verify(trust)?;
         verified
             .decision
             .check(&self.expected_of(live, stored, now))?;
@@ -196,13 +207,15 @@ impl Inner {
             .collect())
     }
 
-    /// Approvals in the log that still verify, against the local roots, for this very plan.
+    /// Approvals in the log that verify for this very plan, by the keys that count now or that counted when each was
+    /// recorded.
     pub(crate) async fn valid_approvals(
         &self,
         session: &Session,
         live: &Live,
         stored: &StoredPlan,
         now: &str,
+        keys: Judged,
     ) -> Result<Vec<Approval>, Error> {
         let digest = stored.digest.to_string();
         let mut approvals = Vec::new();
@@ -224,7 +237,14 @@ impl Inner {
                 trusted = Some(self.trusted(session).await?);
             }
             let Some(trusted) = &trusted else { continue };
-            match self.judge_approval(&trusted.now, live, stored, &envelope, now) {
+            let verified = match keys {
+                Judged::Now => trusted.verify(&envelope),
+                Judged::ThenAsRecorded => trusted.verify_in(&entry.record, &envelope),
+            };
+            let judged = verified
+                .map_err(Error::from)
+                .and_then(|verified| self.judge_approval(verified, live, stored, &envelope, now));
+            match judged {
                 Ok(counting) => approvals.extend(counting),
                 // It counted once; an expired or revoked signer counts no more.
                 Err(error) => tracing::info!(%error, plan = digest, "approval does not count"),

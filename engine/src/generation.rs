@@ -13,11 +13,11 @@ use redress_ledger::{Checkpoint, Kind, SigningKey, Vkey, log_origin};
 use redress_sql as sql;
 use uuid::Uuid;
 
+use crate::ceremony::KEYS_LOG;
 use crate::crash;
 use crate::db::DbError;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::keyring::KEYS_LOG;
 use crate::seal::SealError;
 use crate::tx::{Commit, end};
 

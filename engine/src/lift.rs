@@ -151,7 +151,7 @@ impl Inner {
     ) -> Result<Released, Error> {
         let trusted = self.trusted(session).await?;
         let envelope = sign(decision, key)?;
-        let verified = envelope.verify(&trusted.now)?;
+        let verified = trusted.verify(&envelope)?;
         let mut expected = Expected::new(
             release.purpose,
             &self.installation.origin,
@@ -270,7 +270,7 @@ impl Inner {
             else {
                 continue;
             };
-            if let Ok(verified) = envelope.verify(&trusted.now)
+            if let Ok(verified) = trusted.verify(&envelope)
                 && verified.decision.check(expected).is_ok()
             {
                 signers.extend(verified.signers);
@@ -309,11 +309,20 @@ impl Inner {
 
     /// Until when what is signed now may be used.
     pub(crate) fn valid_until(&self, now: &str) -> Result<String, Error> {
+        self.valid_for(now, DECISION_VALID)
+    }
+
+    /// The same for a length of time.
+    pub(crate) fn valid_for(
+        &self,
+        now: &str,
+        length: jiff::SignedDuration,
+    ) -> Result<String, Error> {
         let at: jiff::Timestamp = now
             .parse()
             .map_err(|_| Error::Inconsistent(format!("time {now}")))?;
         let until = at
-            .checked_add(DECISION_VALID)
+            .checked_add(length)
             .map_err(|error| Error::Inconsistent(error.to_string()))?;
         Ok(until.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string())
     }

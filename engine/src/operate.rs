@@ -128,7 +128,7 @@ impl Engine {
             ..inner.decision(Purpose::RunResolve, reason, requester, &now)?
         };
         let envelope = sign(&decision, key)?;
-        let verified = envelope.verify(&trusted.now)?;
+        let verified = trusted.verify(&envelope)?;
         let quorum = quorum_for(&live, "resolve");
         if let Err(missing) = quorum_missing(&quorum, &verified.signers, requester) {
             return Err(Error::ApprovalsMissing(missing.to_string()));

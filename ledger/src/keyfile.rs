@@ -2,7 +2,8 @@
 //!
 //! A key is two files: `NAME.key`, an encrypted PKCS#8 v1 PEM that `openssl pkey` reads too, and
 //! `NAME.pub`, one line `ROLE VKEY`. The PEM has no room for name and role; the second file has,
-//! and its key must be that of the first.
+//! and its key must be that of the first. The files may have another name than the key: that of a
+//! log is no file name, and a person may have two keys.
 //!
 //! **Invariant:** a private key is read only from a regular file of this user that nobody else
 //! may open, reached without a symbolic link; the checks are on the open file, not on its path.
@@ -25,7 +26,8 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 use crate::class::Class;
-use crate::key::{KeyError, Role, SigningKey, Vkey};
+use crate::key::{KeyError, SigningKey, Vkey};
+use crate::keyring::KeyRole;
 
 /// How often PBKDF2 hashes the passphrase of a new key file.
 pub const ITERATIONS_DEFAULT: u32 = 600_000;
@@ -38,24 +40,37 @@ pub const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
 
 const PEM_LABEL: &str = "ENCRYPTED PRIVATE KEY";
 
-/// A private key and what its holder may do.
+/// A private key and what it is for.
 #[derive(Debug)]
 pub struct KeyFile {
     /// The key, with its name.
     pub key: SigningKey,
-    /// What its holder may do.
-    pub role: Role,
+    /// What its holder may do, or which machine's it is.
+    pub role: KeyRole,
 }
 
 /// Writes a new key into a directory and returns the path of `NAME.key`.
 pub fn write_key(
     dir: &Path,
     key: &SigningKey,
-    role: Role,
+    role: impl Into<KeyRole>,
     passphrase: &SecretString,
     iterations: u32,
 ) -> Result<PathBuf, KeyFileError> {
-    let path = key_path(dir, key.name())?;
+    write_key_as(dir, key.name(), key, role, passphrase, iterations)
+}
+
+/// The same into files of another name: `STEM.key` and `STEM.pub`.
+pub fn write_key_as(
+    dir: &Path,
+    stem: &str,
+    key: &SigningKey,
+    role: impl Into<KeyRole>,
+    passphrase: &SecretString,
+    iterations: u32,
+) -> Result<PathBuf, KeyFileError> {
+    let role = role.into();
+    let path = key_path(dir, stem)?;
     let public = path.with_extension("pub");
     // A leftover `.pub` is still somebody's key: its name is not given away again.
     if fs::symlink_metadata(&public).is_ok() {
@@ -87,7 +102,7 @@ pub fn read_key(path: &Path, passphrase: &SecretString) -> Result<KeyFile, KeyFi
 }
 
 /// Reads the one line of `NAME.pub`.
-pub fn read_public(path: &Path) -> Result<(Role, Vkey), KeyFileError> {
+pub fn read_public(path: &Path) -> Result<(KeyRole, Vkey), KeyFileError> {
     let text = read_checked(path, false)?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let malformed = || KeyFileError::Public(path.to_owned());
@@ -97,7 +112,7 @@ pub fn read_public(path: &Path) -> Result<(Role, Vkey), KeyFileError> {
 }
 
 /// Lists every public key of a directory, by file name.
-pub fn list_public(dir: &Path) -> Result<Vec<(Role, Vkey)>, KeyFileError> {
+pub fn list_public(dir: &Path) -> Result<Vec<(KeyRole, Vkey)>, KeyFileError> {
     let entries = fs::read_dir(dir)
         .and_then(Iterator::collect::<io::Result<Vec<_>>>)
         .map_err(|error| KeyFileError::io(dir, error))?;
@@ -107,7 +122,7 @@ pub fn list_public(dir: &Path) -> Result<Vec<(Role, Vkey)>, KeyFileError> {
     paths.iter().map(|path| read_public(path)).collect()
 }
 
-/// Where a key of this name is kept; a name that is no plain file name is refused.
+/// Where the key with this file name is kept; one that is no plain file name is refused.
 pub fn key_path(dir: &Path, name: &str) -> Result<PathBuf, KeyFileError> {
     let good = name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())

@@ -20,6 +20,7 @@ pub mod body;
 mod change;
 mod error;
 mod known;
+mod lack;
 mod root;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -39,6 +40,7 @@ use crate::used::{Use, Used};
 pub use crate::act::{ACT_PAYLOAD_TYPE, Act, DECISION_MEMBER, Terms};
 pub use error::KeyringError;
 pub use known::{KeyRole, LedgerKey, Standing};
+pub use lack::Lack;
 pub use root::{ROOT_KEYS_MAX, Root};
 
 use change::Change;

@@ -6,6 +6,7 @@ mod crash;
 mod decision;
 mod gate;
 mod house;
+mod keyring;
 mod phase;
 mod release;
 mod schema;

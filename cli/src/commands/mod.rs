@@ -53,7 +53,7 @@ pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
         Command::Holds => hold::holds(place).await,
         Command::Release(args) => hold::release(place, &args).await,
         Command::Kill(args) => hold::kill(place, &args).await,
-        Command::Key { command } => key::run(place, &command),
+        Command::Key { command } => key::run(place, &command).await,
         Command::Audit { command } => audit::run(place, &command).await,
         Command::Check => audit::check(place).await,
         Command::Explain(args) => explain::explain(place, &args),

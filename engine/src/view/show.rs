@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use redress_ledger::decision::{Basis, Expected, Purpose};
 use redress_ledger::quorum::{Quorum, Signer, quorum_missing};
 use redress_ledger::state::State;
-use redress_ledger::trust::Trust;
 use redress_ledger::{Envelope, Hash, KeyId, Kind, Role};
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,6 +18,7 @@ use super::{
 use crate::definition::Definition;
 use crate::error::Error;
 use crate::hold::Hold;
+use crate::keyring::Trusted;
 use crate::log::{LogError, Story};
 use crate::plan::Plan;
 use crate::run::RunRow;
@@ -49,7 +49,7 @@ impl Reading<'_> {
                 let now = self.inner.now(self).await?;
                 let trusted = self.inner.trusted_if_any(self).await?;
                 let judge = Judge {
-                    trust: trusted.as_ref().map(|trusted| &trusted.now),
+                    trusted: trusted.as_deref(),
                     installation: &self.inner.installation,
                     now: &now,
                 };
@@ -196,7 +196,7 @@ const CANCELLED: &str = "RD0217";
 
 /// What approvals are judged against.
 pub(super) struct Judge<'a> {
-    pub trust: Option<&'a Trust>,
+    pub trusted: Option<&'a Trusted>,
     pub installation: &'a Installation,
     pub now: &'a str,
 }
@@ -234,7 +234,7 @@ fn plan_view(
         approvals,
         quorum: plan.quorum.clone(),
         automatic: plan.automatic,
-        verified: judge.trust.is_some(),
+        verified: judge.trusted.is_some(),
     };
     Ok((view, missing))
 }
@@ -283,8 +283,15 @@ fn approvals_of(
             field: "principal, role or key",
             run: row.id,
         })?;
-        let signer = match judge.trust {
-            Some(trust) => judged(judge, trust, row, digest, plan, record.body.get("envelope")),
+        let signer = match judge.trusted {
+            Some(trusted) => judged(
+                judge,
+                trusted,
+                row,
+                digest,
+                plan,
+                record.body.get("envelope"),
+            ),
             // Without roots the log is taken at its word, and the view says so.
             None => Some(Signer {
                 key_id: said.key.clone(),
@@ -308,14 +315,14 @@ fn approvals_of(
 /// Whoever signed, when the signature is genuine and meant for this plan now.
 fn judged(
     judge: &Judge<'_>,
-    trust: &Trust,
+    trusted: &Trusted,
     row: &RunRow,
     digest: Hash,
     plan: &Plan,
     envelope: Option<&Value>,
 ) -> Option<Signer> {
     let envelope = Envelope::from_value(envelope?).ok()?;
-    let verified = envelope.verify(trust).ok()?;
+    let verified = trusted.verify(&envelope).ok()?;
     let installation = judge.installation;
     let mut expected = Expected::new(
         Purpose::PlanApprove,

@@ -1,6 +1,7 @@
 //! Tries key files: modes, links, owners, damage, and the `openssl` command.
 
 use super::*;
+use crate::key::Role;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
@@ -32,10 +33,10 @@ fn a_key_is_read_back_with_its_name_and_role() {
     let read = read_key(&path, &passphrase()).unwrap();
     assert_eq!(
         (read.role, read.key.vkey()),
-        (Role::Sovereign, key().vkey())
+        (KeyRole::SOVEREIGN, key().vkey())
     );
     let listed = list_public(dir.path()).unwrap();
-    assert_eq!(listed, [(Role::Sovereign, key().vkey().clone())]);
+    assert_eq!(listed, [(KeyRole::SOVEREIGN, key().vkey().clone())]);
     let text = fs::read_to_string(path).unwrap();
     assert!(
         text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"),
@@ -240,4 +241,33 @@ fn openssl_reads_our_key_file_and_we_read_its() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let read = read_key(&path, &"battery".into()).unwrap();
     assert_eq!(read.key.vkey(), key().vkey());
+}
+
+/// The name of a log is no file name, and a person may have two keys.
+#[test]
+fn a_key_may_stand_in_files_of_another_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = SigningKey::from_seed("example.org/ledger/gen/1", &[3; 32]).unwrap();
+    let write = |stem: &str, key: &SigningKey, role: KeyRole| {
+        write_key_as(dir.path(), stem, key, role, &passphrase(), 1000)
+    };
+    let path = write("log-gen-1", &log, KeyRole::Log).unwrap();
+    assert_eq!(path, dir.path().join("log-gen-1.key"));
+    let read = read_key(&path, &passphrase()).unwrap();
+    assert_eq!((read.role, read.key.vkey()), (KeyRole::Log, log.vkey()));
+    let other = SigningKey::from_seed("alice", &[4; 32]).unwrap();
+    write("alice", &key(), KeyRole::SOVEREIGN).unwrap();
+    write("alice-2", &other, KeyRole::SOVEREIGN).unwrap();
+    let listed = list_public(dir.path()).unwrap();
+    let listed: Vec<&Vkey> = listed.iter().map(|(_, vkey)| vkey).collect();
+    assert_eq!(listed, [other.vkey(), key().vkey(), log.vkey()]);
+    let refused = |stem: &str, key: &SigningKey| write(stem, key, KeyRole::Log).unwrap_err().code();
+    assert_eq!(refused("log-gen-1", &log), "RD0515");
+    assert_eq!(refused("../log", &log), "RD0520");
+    assert_eq!(
+        write_key(dir.path(), &log, KeyRole::Log, &passphrase(), 1000)
+            .unwrap_err()
+            .code(),
+        "RD0520"
+    );
 }

@@ -30,6 +30,12 @@ impl KeyRole {
     }
 }
 
+impl From<Role> for KeyRole {
+    fn from(role: Role) -> KeyRole {
+        KeyRole::Person(role)
+    }
+}
+
 impl fmt::Display for KeyRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

@@ -37,7 +37,7 @@ impl Root {
     }
 
     /// Reads the member of a body.
-    pub(super) fn from_value(value: &Value) -> Result<Root, KeyringError> {
+    pub fn from_value(value: &Value) -> Result<Root, KeyringError> {
         let bad = || KeyringError::member("root");
         let members = value.as_object().filter(|members| members.len() == 2);
         let members = members.ok_or_else(bad)?;

@@ -63,9 +63,9 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "RD0509",
         "an unknown role",
-        "A role is operator, reviewer, sovereign or auditor.",
+        "A role is operator, reviewer, sovereign or auditor; machines are log or engine, and the log's key is not registered by itself.",
         UNSIGNED,
-        "Use one of the four.",
+        "Use one of them.",
     ),
     page(
         "RD0510",
@@ -161,7 +161,7 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "RD0530",
         "a line of the trust file",
-        "A line of the trust file is not `key ROLE VKEY` or `log VKEY`.",
+        "A line of the trust file is none that begins with key, log, root, witness, group or quorum as it must.",
         "Nothing was changed. Nobody is trusted by this file.",
         "Correct the line whose number is shown.",
     ),
@@ -231,9 +231,9 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "RD0547",
         "an untrusted key",
-        "The decision is signed by a key that the trust file does not name.",
+        "The decision is signed by a key that the trust file does not name, or that an open ledger has not registered.",
         "Nothing was changed; the refusal is recorded.",
-        "If the key should count, add its line to the trust file of this machine; if not, ask who signed.",
+        "If the key should count: `redress key trust` before the ledger is open, `redress key register` from then on. If not, ask who signed.",
     ),
     page(
         "RD0548",
@@ -294,9 +294,9 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "RD0556",
         "made on another basis",
-        "The run has moved on since the decision was signed.",
-        "Nothing was changed; the refusal is recorded.",
-        "Plan again, then sign again.",
+        "The run, or the keyring that an act of the root is about, has moved on since it was written.",
+        "Nothing was changed; the refusal of an approval is recorded.",
+        "A plan: plan again, then sign again. An act on keys: write it again with --out, then sign again.",
     ),
     page(
         "RD0557",

@@ -5,6 +5,7 @@ mod bundle;
 mod database;
 mod definition;
 mod drift;
+mod keys;
 mod ledger;
 mod plan;
 mod run;
@@ -19,6 +20,7 @@ pub(crate) const BLOCKS: &[&[Page]] = &[
     run::PAGES,
     plan::PAGES,
     approval::PAGES,
+    keys::PAGES,
     ledger::PAGES,
     drift::PAGES,
     database::SCHEMA_PAGES,

@@ -131,6 +131,13 @@ pub(super) const PAGES: &[Page] = &[
         "Look who released it (`redress log --all`, `redress check`). Without a trust file here, give --trust FILE. When work may go on, a sovereign signs: `redress release kill` or `redress release HOLD`.",
     ),
     page(
+        "RD0219",
+        "the keyring has moved on",
+        "A key was registered, replaced or revoked between the moment when the decision was judged and the moment when it was to be recorded.",
+        "Nothing was changed: a decision is recorded only with the keyring that it was judged by.",
+        "Repeat the command: it is judged by the keyring as it is now. If the signer's key was revoked, it is refused then.",
+    ),
+    page(
         "RD0301",
         "the transaction changed",
         "A phase did not end in the transaction that it began in.",

@@ -124,6 +124,13 @@ pub(super) const PAGES: &[Page] = &[
         "`redress explain` lists all of them.",
     ),
     page(
+        "RD0926",
+        "not verified, so not opened",
+        "A decision or a record that stands in the ledger already is not verified by the keys that the opening would register: nobody could verify it ever after.",
+        "Nothing was opened. The trust file alone says whose signatures count, as before.",
+        "`redress audit verify` shows the record. If a key is missing, add its line to the trust file (`redress key trust`) and open again; if a record does not hold, find out who changed it first.",
+    ),
+    page(
         "RD0950",
         "the folder is somebody else's",
         "The folder is not empty and holds no private server.",

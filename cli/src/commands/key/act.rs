@@ -1,0 +1,418 @@
+//! What the root signs: shown, signed here or elsewhere, recorded when enough people have.
+//!
+//! **Invariant:** what is signed is what is shown, read from the bytes that are signed.
+//!
+//! **Invariant:** a file of an act is replaced as a whole or not at all; a signature that is there is never lost.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use redress::{Engine, KeyChange};
+use redress_ledger::key::{Role, SigningKey};
+use redress_ledger::keyring::{Act, KeyRole, Keyring, Lack, Root};
+use redress_ledger::{Envelope, KeyId};
+use serde_json::{Value, json};
+
+use super::{ActFlags, open, trust};
+use crate::exit::Exit;
+use crate::fail::Fail;
+use crate::place::Place;
+use crate::read::read_file;
+use crate::text::{short, short_id};
+
+/// Which act to sign.
+#[derive(Debug, clap::Args)]
+pub struct SignArgs {
+    /// The file of the act
+    pub file: PathBuf,
+}
+
+/// Which act to record.
+#[derive(Debug, clap::Args)]
+pub struct SubmitArgs {
+    /// The file of the act; copies that others signed may follow
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// Records one change of the keyring, or writes it to a file for others to sign; nothing is left of a refusal.
+///
+/// # Errors
+/// RD0577 naming who is missing; [`Fail::Engine`] with the keyring's refusal; RD0913 when nobody signs.
+pub async fn carry(
+    place: &Place,
+    engine: &Engine,
+    change: KeyChange,
+    flags: &ActFlags,
+    what: &str,
+) -> Result<Exit, Fail> {
+    place
+        .say
+        .notice(&format!("{what}. Reason: {}", flags.reason));
+    let keys = signers(place, flags, what)?;
+    let keys: Vec<&SigningKey> = keys.iter().collect();
+    let envelope = engine.prepare_act(change, &keys, &flags.reason).await?;
+    if let Some(out) = &flags.out {
+        return write_out(place, engine, &envelope, out).await;
+    }
+    record(place, engine, &envelope).await
+}
+
+/// The keys of `--as` and `--cosign`, after the person has confirmed; none where the act only goes into a file.
+///
+/// # Errors
+/// RD0913, RD0916, RD0571; [`Fail::KeyFile`].
+pub fn signers(place: &Place, flags: &ActFlags, what: &str) -> Result<Vec<SigningKey>, Fail> {
+    let names: Vec<&String> = place.globals.signer.iter().chain(&flags.cosign).collect();
+    if names.is_empty() {
+        return match flags.out {
+            Some(_) => Ok(Vec::new()),
+            None => Err(Fail::own(
+                "RD0913",
+                "who signs is missing: give --as KEY and --cosign KEY, or --out FILE to let others sign",
+            )),
+        };
+    }
+    place.confirm(what, CONFIRM)?;
+    let mut keys: Vec<SigningKey> = Vec::with_capacity(names.len());
+    for name in names {
+        let file = place.signing_key_of(name)?;
+        if keys.iter().all(|key| key.id() != file.key.id()) {
+            keys.push(file.key);
+        }
+    }
+    Ok(keys)
+}
+
+/// Records an act whose signatures are there, or says whose are not.
+async fn record(place: &Place, engine: &Engine, envelope: &Envelope) -> Result<Exit, Fail> {
+    let act = envelope.peek_act().map_err(redress::Error::from)?;
+    let lacks = engine.act_lacks(envelope).await?;
+    if !lacks.is_empty() {
+        return Err(too_few(&lacks));
+    }
+    let keyring = engine.submit_act(envelope).await?;
+    let log = opened_log(&act, &keyring);
+    let trusts = match &log {
+        Some(log) => trust::add_log_line(place, log)?,
+        None => false,
+    };
+    let signed = signed_by(envelope);
+    let record = keyring.basis().map_or(0, |basis| basis.seq);
+    if place.say.is_json() {
+        place.say.value(&json!({
+            "schema": 1,
+            "act": act.act,
+            "id": act.id,
+            "body": act.body,
+            "signed": signed,
+            "record": record,
+            "errors": [],
+        }))?;
+        return Ok(Exit::Done);
+    }
+    place.say.line(&format!(
+        "recorded: {}, record {record} of the keyring, signed by {}",
+        shown(&act),
+        signed.join(", ")
+    ))?;
+    if let Some(log) = &log {
+        open::tell_trust(place, log, trusts);
+        open::tell_next(place);
+    }
+    Ok(Exit::Done)
+}
+
+fn opened_log(act: &Act, keyring: &Keyring) -> Option<redress_ledger::Vkey> {
+    let opens = act.basis.is_none();
+    keyring.log_key().filter(|_| opens).cloned()
+}
+
+/// Who is missing, as an error: nothing was recorded.
+pub fn too_few(lacks: &[Lack]) -> Fail {
+    let parts: Vec<String> = lacks.iter().map(lack_text).collect();
+    Fail::own(
+        "RD0577",
+        format!(
+            "too few signatures: {}; nothing was recorded",
+            parts.join("; ")
+        ),
+    )
+}
+
+fn lack_text(lack: &Lack) -> String {
+    let list = |names: &[String]| match names {
+        [] => "nobody".to_owned(),
+        names => names.join(", "),
+    };
+    let root = if lack.is_new {
+        "the new root"
+    } else {
+        "the root"
+    };
+    format!(
+        "{root} needs {} people, signed: {}, could sign: {}",
+        lack.threshold,
+        list(&lack.signed),
+        list(&lack.open)
+    )
+}
+
+/// Writes an act with the signatures that it has, for others to sign.
+///
+/// # Errors
+/// RD0921; nothing was recorded.
+pub async fn write_out(
+    place: &Place,
+    engine: &Engine,
+    envelope: &Envelope,
+    out: &Path,
+) -> Result<Exit, Fail> {
+    let lacks = engine.act_lacks(envelope).await?;
+    let text = format!("{:#}\n", envelope.to_value());
+    let mut options = OpenOptions::new();
+    let opened = options.write(true).create_new(true).mode(0o644).open(out);
+    opened
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .map_err(|error| cannot_write(out, &error))?;
+    tell_file(place, envelope, out, Some(&lacks))
+}
+
+/// Adds a signature to an act in a file.
+///
+/// # Errors
+/// [`Fail`]: the file is as it was.
+pub fn sign(place: &Place, args: &SignArgs) -> Result<Exit, Fail> {
+    let mut envelope = read_act(&args.file)?;
+    let act = envelope.peek_act().map_err(redress::Error::from)?;
+    place.say.notice(&format!("the act says: {}", shown(&act)));
+    place.say.notice(&format!(
+        "ledger {}, generation {}, valid until {}. Reason: {}",
+        act.origin, act.generation, act.not_after, act.reason
+    ));
+    let body = Value::Object(act.body.clone());
+    place.say.notice(&format!("to be signed: {body}"));
+    if place.globals.signer.is_none() {
+        return Err(Fail::own("RD0913", "who signs is missing: give --as KEY"));
+    }
+    place.confirm("this act", &short_id(act.id))?;
+    let signer = place.signing_key()?;
+    if signer.role != KeyRole::Person(Role::Sovereign) {
+        let text = format!(
+            "only sovereigns decide on keys, and {} is {}'s key",
+            signer.key.id(),
+            signer.role
+        );
+        return Err(Fail::own("RD0571", text));
+    }
+    envelope
+        .countersign(&signer.key)
+        .map_err(redress::Error::from)?;
+    replace(&args.file, &envelope)?;
+    tell_file(place, &envelope, &args.file, None)
+}
+
+/// Records an act from a file, with the signatures of every copy that is given.
+///
+/// # Errors
+/// RD0577 naming who is missing; RD0556 when the keyring has changed since; [`Fail::Engine`].
+pub async fn submit(place: &Place, args: &SubmitArgs) -> Result<Exit, Fail> {
+    let envelope = merged(&args.files)?;
+    let act = envelope.peek_act().map_err(redress::Error::from)?;
+    let engine = place.engine().await?;
+    let keyring = engine.keyring().await?;
+    let found = keyring.as_ref().and_then(Keyring::basis);
+    if act.basis != found {
+        return Err(stale(&act, keyring.is_some()));
+    }
+    if act.basis.is_none() {
+        let root = Root::from_value(act.body.get("root").unwrap_or(&Value::Null))
+            .map_err(redress::Error::from)?;
+        open::check_earlier_decisions(place, &root).await?;
+    }
+    match record(place, &engine, &envelope).await {
+        // Somebody was faster by a moment.
+        Err(Fail::Engine(redress::Error::Decision(
+            redress_ledger::decision::DecisionError::OtherBasis(_),
+        ))) => Err(stale(&act, true)),
+        other => other,
+    }
+}
+
+fn stale(act: &Act, is_open: bool) -> Fail {
+    if act.basis.is_none() {
+        return Fail::own(
+            "RD0575",
+            "the ledger is open already, and this act would open it: nothing was recorded",
+        );
+    }
+    let why = if is_open {
+        "the keyring has changed since the act was written, or the act is recorded already"
+    } else {
+        "the act was written for a ledger that is open, and this one is not"
+    };
+    Fail::own(
+        "RD0556",
+        format!(
+            "{why}: nothing was recorded; write it again with --out and sign again, act {}",
+            act.id
+        ),
+    )
+}
+
+fn merged(files: &[PathBuf]) -> Result<Envelope, Fail> {
+    let mut all: Option<Envelope> = None;
+    for file in files {
+        let one = read_act(file)?;
+        let Some(envelope) = &mut all else {
+            all = Some(one);
+            continue;
+        };
+        if envelope.payload != one.payload {
+            let text = format!(
+                "not a copy of the same act, nothing was recorded: {}",
+                file.display()
+            );
+            return Err(Fail::own("RD0924", text));
+        }
+        for signature in one.signatures {
+            if envelope
+                .signatures
+                .iter()
+                .all(|known| known.keyid != signature.keyid)
+            {
+                envelope.signatures.push(signature);
+            }
+        }
+    }
+    all.ok_or_else(|| Fail::own("RD0924", "no file of an act was given"))
+}
+
+fn read_act(file: &Path) -> Result<Envelope, Fail> {
+    let bytes = read_file(file, ACT_BYTES_MAX)?;
+    let envelope = Envelope::from_json(&bytes).map_err(redress::Error::from)?;
+    envelope.peek_act().map_err(redress::Error::from)?;
+    Ok(envelope)
+}
+
+/// Puts the envelope in the place of the file, as a whole.
+fn replace(file: &Path, envelope: &Envelope) -> Result<(), Fail> {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let text = format!("{:#}\n", envelope.to_value());
+    fs::write(&beside, text)
+        .and_then(|()| fs::File::open(&beside)?.sync_all())
+        .and_then(|()| fs::rename(&beside, file))
+        .map_err(|error| cannot_write(file, &error))
+}
+
+fn cannot_write(file: &Path, error: &std::io::Error) -> Fail {
+    Fail::own(
+        "RD0921",
+        format!(
+            "the act could not be written, nothing was recorded: {error}, {}",
+            file.display()
+        ),
+    )
+}
+
+fn tell_file(
+    place: &Place,
+    envelope: &Envelope,
+    file: &Path,
+    lacks: Option<&[Lack]>,
+) -> Result<Exit, Fail> {
+    let act = envelope.peek_act().map_err(redress::Error::from)?;
+    let signed = signed_by(envelope);
+    if place.say.is_json() {
+        let missing = lacks.map(|lacks| lacks.iter().map(lack_json).collect::<Vec<_>>());
+        place.say.value(&json!({
+            "schema": 1,
+            "file": file,
+            "act": act.act,
+            "id": act.id,
+            "body": act.body,
+            "not_after": act.not_after,
+            "signed": signed,
+            "missing": missing,
+            "errors": [],
+        }))?;
+        return Ok(Exit::Done);
+    }
+    place.say.line(&file.display().to_string())?;
+    let signed = match signed.as_slice() {
+        [] => "nobody yet".to_owned(),
+        names => names.join(", "),
+    };
+    place.say.notice(&format!(
+        "nothing is recorded yet; signed by {signed}; valid until {}",
+        act.not_after
+    ));
+    for lack in lacks.unwrap_or_default() {
+        place.say.notice(&lack_text(lack));
+    }
+    place.say.notice(&format!(
+        "next: redress key sign {0} --as KEY, then redress key submit {0}",
+        file.display()
+    ));
+    Ok(Exit::Done)
+}
+
+fn lack_json(lack: &Lack) -> Value {
+    json!({
+        "root": if lack.is_new { "new" } else { "in_force" },
+        "threshold": lack.threshold,
+        "signed": lack.signed,
+        "open": lack.open,
+    })
+}
+
+fn signed_by(envelope: &Envelope) -> Vec<String> {
+    let ids = envelope.signatures.iter().map(|one| &one.keyid);
+    ids.map(KeyId::to_string).collect()
+}
+
+/// An act in a few words.
+fn shown(act: &Act) -> String {
+    let text = |name: &str| act.body.get(name).and_then(Value::as_str).unwrap_or("?");
+    let root = act.body.get("root").map(root_text);
+    let said = match (act.act.as_str(), root) {
+        ("key.registered", Some(root)) => format!(
+            "open the ledger with {root} and the log's key {}",
+            text("log")
+        ),
+        ("key.registered", None) => format!("register {} as {}", text("vkey"), text("role")),
+        ("key.rotated", Some(root)) => format!("replace the root by {root}"),
+        ("key.rotated", None) => format!("replace {} by {}", text("old"), text("new")),
+        ("key.revoked", _) => format!("revoke {}", text("key")),
+        ("key.compromised", _) => {
+            let since = act.body.get("since").and_then(Value::as_u64);
+            let since = since.map_or("?".to_owned(), |since| since.to_string());
+            format!("{} is compromised since position {since}", text("key"))
+        }
+        (kind, _) => format!("{kind} {}", Value::Object(act.body.clone())),
+    };
+    short(&said, SHOWN_CHARS_MAX)
+}
+
+fn root_text(root: &Value) -> String {
+    let keys = root.get("keys").and_then(Value::as_array);
+    let names: Vec<&str> = keys
+        .into_iter()
+        .flatten()
+        .filter_map(|key| key.get("principal").and_then(Value::as_str))
+        .collect();
+    let threshold = root.get("threshold").and_then(Value::as_u64).unwrap_or(0);
+    format!("{threshold} of {}", names.join(", "))
+}
+
+/// What a person types to sign.
+const CONFIRM: &str = "sign";
+const ACT_BYTES_MAX: usize = 64 * 1024;
+const SHOWN_CHARS_MAX: usize = 600;
