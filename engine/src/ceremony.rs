@@ -309,7 +309,7 @@ fn key_kind(keyring: &Keyring, act: &Act) -> Result<Kind, DecisionError> {
         .act
         .parse()
         .ok()
-        .filter(|kind: &Kind| kind.is_root_act());
+        .filter(|kind: &Kind| kind.is_key_act() || *kind == Kind::BlobErased);
     let kind = kind.ok_or(DecisionError::OtherPurpose(act.id))?;
     if keyring.is_next(act) {
         Ok(kind)
