@@ -44,6 +44,8 @@ pub struct Needs {
     pub lease: Duration,
     /// A program that hears of every unrecovered failure.
     pub alert: Option<PathBuf>,
+    /// The database may be a restored copy on another server.
+    pub restored: bool,
 }
 
 impl Default for Needs {
@@ -52,6 +54,7 @@ impl Default for Needs {
             sessions: SESSIONS,
             lease: redress::LEASE_DEFAULT,
             alert: None,
+            restored: false,
         }
     }
 }
@@ -224,6 +227,9 @@ impl Place {
             .state_dir(self.state()?)
             .actor(actor())
             .lease(needs.lease);
+        if needs.restored {
+            builder = builder.restored();
+        }
         if let Some(trust) = trust {
             builder = builder.trust(trust);
         }

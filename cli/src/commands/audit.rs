@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::commands::bundle;
 use crate::commands::log::{self, LogArgs};
 use crate::commands::look::to_value;
+use crate::commands::seal;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
@@ -30,6 +31,18 @@ pub enum Command {
         #[arg(long = "checkpoint", value_name = "FILE", requires = "bundle")]
         checkpoints: Vec<PathBuf>,
     },
+    /// Give committed records their place in the signed log, sign its head, and publish it
+    Seal(seal::SealArgs),
+    /// Write a folder from which a stranger verifies the sealed ledger, or one run
+    Export(seal::ExportArgs),
+    /// Print the proof that a run's record is in the log
+    Receipt(seal::ReceiptArgs),
+    /// Print the proof that the log of one size begins with that of another
+    Consistency(seal::ConsistencyArgs),
+    /// Erase data beside the records, by a decision of the root
+    Erase(seal::EraseArgs),
+    /// Continue a ledger after a restore, a move or a fork, as a new generation
+    Continue(seal::ContinueArgs),
 }
 
 /// Carries it out.
@@ -51,6 +64,12 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
             checkpoints,
         } => bundle::verify(place, folder, checkpoints),
         Command::Verify { bundle: None, .. } => verify(place).await,
+        Command::Seal(args) => seal::seal(place, args).await,
+        Command::Export(args) => seal::export(place, args).await,
+        Command::Receipt(args) => seal::receipt(place, args).await,
+        Command::Consistency(args) => seal::consistency(place, args).await,
+        Command::Erase(args) => seal::erase(place, args).await,
+        Command::Continue(args) => seal::proceed(place, args).await,
     }
 }
 

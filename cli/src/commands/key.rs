@@ -1,12 +1,12 @@
 //! `key`: keys to sign with, whose signatures count on this machine, and the keyring of the ledger.
 
-mod act;
+pub(super) mod act;
 mod change;
 mod find;
 mod list;
 mod new;
-mod open;
-mod trust;
+pub(super) mod open;
+pub(super) mod trust;
 
 use std::path::PathBuf;
 

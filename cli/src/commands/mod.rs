@@ -12,6 +12,7 @@ pub mod look;
 pub mod plan;
 pub mod run;
 pub mod saga;
+pub mod seal;
 pub mod start;
 pub mod work;
 

@@ -39,6 +39,7 @@ pub async fn work(place: &Place, args: &Args) -> Result<Exit, Fail> {
             sessions: 2 * concurrency + 4,
             lease: args.lease.0,
             alert: args.alert_command.clone(),
+            restored: false,
         })
         .await?;
     let (stop, stopping) = watch::channel(false);
@@ -68,13 +69,13 @@ pub async fn work(place: &Place, args: &Args) -> Result<Exit, Fail> {
 }
 
 /// The signals that end a worker.
-struct Ends {
+pub(super) struct Ends {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Ends {
-    fn new() -> Result<Self, Fail> {
+    pub fn new() -> Result<Self, Fail> {
         let listen = |kind| {
             signal(kind)
                 .map_err(|error| Fail::own("RD0918", format!("signals cannot be heard: {error}")))
@@ -85,7 +86,7 @@ impl Ends {
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -1,7 +1,7 @@
 //! Keys, trust files, decisions and approvals.
 
 use crate::Page;
-use crate::pages::{AS_FOUND, NOTHING, UNSIGNED, page};
+use crate::pages::{NOTHING, UNSIGNED, page};
 
 pub(super) const PAGES: &[Page] = &[
     page(

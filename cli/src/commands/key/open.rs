@@ -201,34 +201,51 @@ async fn check_verified(engine: &Engine, by: &str) -> Result<(), Fail> {
 }
 
 /// The log's key, in its file or not written yet.
-struct LogKey {
-    key: SigningKey,
+pub struct LogKey {
+    /// The key.
+    pub key: SigningKey,
     stem: String,
     path: PathBuf,
     is_new: bool,
 }
 
+/// The file name of a generation's log key.
+pub fn log_stem(generation: i64) -> String {
+    format!("log-gen-{generation}")
+}
+
+/// Opens a log's key: a person's key signs no heads.
+///
+/// # Errors
+/// RD0571; [`Fail::KeyFile`].
+pub fn read_log_key(place: &Place, path: &std::path::Path, name: &str) -> Result<SigningKey, Fail> {
+    let passphrase = place.passphrase(&format!("passphrase of {}", path.display()), false)?;
+    let file = read_key(path, &passphrase)?;
+    if file.role == KeyRole::Log && file.key.name() == name {
+        return Ok(file.key);
+    }
+    let text = format!(
+        "the log signs with a key of its own named {name}, and this is the key of {} ({}), {}",
+        file.key.name(),
+        file.role,
+        path.display()
+    );
+    Err(Fail::own("RD0571", text))
+}
+
 impl LogKey {
-    fn find(place: &Place, name: &str, generation: i64) -> Result<Self, Fail> {
-        let stem = format!("log-gen-{generation}");
+    /// The key of this log in STATE/keys, or a new one that is not written yet.
+    ///
+    /// # Errors
+    /// As [`read_log_key`].
+    pub fn find(place: &Place, name: &str, generation: i64) -> Result<Self, Fail> {
+        let stem = log_stem(generation);
         let path = key_path(&place.keys()?, &stem)?;
         let is_new = !path.exists();
         let key = if is_new {
             SigningKey::generate(name)?
         } else {
-            let passphrase =
-                place.passphrase(&format!("passphrase of {}", path.display()), false)?;
-            let file = read_key(&path, &passphrase)?;
-            if file.role != KeyRole::Log || file.key.name() != name {
-                let text = format!(
-                    "the log signs with a key of its own named {name}, and this is the key of {} ({}): move it away, {}",
-                    file.key.name(),
-                    file.role,
-                    path.display()
-                );
-                return Err(Fail::own("RD0571", text));
-            }
-            file.key
+            read_log_key(place, &path, name)?
         };
         Ok(Self {
             key,
@@ -239,7 +256,10 @@ impl LogKey {
     }
 
     /// Writes the key that was made; gives the path of its file.
-    fn keep(&self, place: &Place) -> Result<PathBuf, Fail> {
+    ///
+    /// # Errors
+    /// [`Fail::KeyFile`].
+    pub fn keep(&self, place: &Place) -> Result<PathBuf, Fail> {
         if self.is_new {
             let keys = place.keys()?;
             let prompt = format!("new passphrase for the log's key {}", self.path.display());

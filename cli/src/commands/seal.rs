@@ -1,0 +1,368 @@
+//! `audit seal`, `export`, `receipt`, `consistency`, `erase`, `continue`: the signed log and what is given away of it.
+//!
+//! The log's key is used here and nowhere else. It lies in `STATE/keys/log-gen-N.key`, the anchor in `STATE/anchor/`, the
+//! published files in `STATE/log/`; the anchor is worth another disk.
+
+use std::path::{Path, PathBuf};
+
+use base64ct::{Base64, Encoding};
+use redress::Engine;
+use redress::seal::{FileAnchor, SealError, Sealed, Sealer};
+use redress_ledger::checkpoint::{CHECKPOINT_BYTES_MAX, log_origin};
+use redress_ledger::key::SigningKey;
+use redress_ledger::keyfile::key_path;
+use serde_json::json;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::commands::find_run;
+use crate::commands::key::ActFlags;
+use crate::commands::key::act::signers;
+use crate::commands::key::open::{LogKey, log_stem, read_log_key};
+use crate::commands::work::Ends;
+use crate::exit::Exit;
+use crate::fail::Fail;
+use crate::place::{Needs, Place};
+use crate::read::read_file;
+
+/// How to seal.
+#[derive(Debug, clap::Args)]
+pub struct SealArgs {
+    /// Go on until SIGTERM or SIGINT; without it, what is committed now is sealed
+    #[arg(long, short)]
+    pub follow: bool,
+    /// File of the log's key [default: STATE/keys/log-gen-N.key]
+    #[arg(long, value_name = "FILE")]
+    pub log_key: Option<PathBuf>,
+    /// Where the last signed head is remembered, best on another disk [default: STATE/anchor/log-gen-N]
+    #[arg(long, value_name = "FILE")]
+    pub anchor: Option<PathBuf>,
+    /// Where the log is published as static files [default: STATE/log/gen-N]
+    #[arg(long, value_name = "DIR")]
+    pub publish: Option<PathBuf>,
+    /// Begin an anchor with the head that the database has: only after comparing it with a published checkpoint
+    #[arg(long)]
+    pub first_anchor: bool,
+}
+
+/// What to export.
+#[derive(Debug, clap::Args)]
+pub struct ExportArgs {
+    /// The folder to make
+    pub folder: PathBuf,
+    /// Only this run, with the keys and decisions that it rests on
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
+    /// File of the log's key [default: STATE/keys/log-gen-N.key]
+    #[arg(long, value_name = "FILE")]
+    pub log_key: Option<PathBuf>,
+}
+
+/// Which record.
+#[derive(Debug, clap::Args)]
+pub struct ReceiptArgs {
+    /// The run: its id, or the beginning of it
+    pub run: String,
+    /// The last sealed record of this phase, instead of the last one of the run
+    #[arg(long, value_name = "PHASE")]
+    pub phase: Option<String>,
+}
+
+/// Which two heads.
+#[derive(Debug, clap::Args)]
+pub struct ConsistencyArgs {
+    /// Size of the earlier head
+    pub old: u64,
+    /// Size of the later head
+    pub new: u64,
+}
+
+/// What to erase.
+#[derive(Debug, clap::Args)]
+pub struct EraseArgs {
+    /// The blob, as the record names it
+    pub blob: Uuid,
+    /// Who signs, and why.
+    #[command(flatten)]
+    pub flags: ActFlags,
+}
+
+/// How to continue the ledger.
+#[derive(Debug, clap::Args)]
+pub struct ContinueArgs {
+    /// The last head that was anchored, or that anybody outside holds
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: PathBuf,
+    /// Who signs, and why.
+    #[command(flatten)]
+    pub flags: ActFlags,
+}
+
+fn log_key(place: &Place, engine: &Engine, named: Option<&Path>) -> Result<SigningKey, Fail> {
+    let installation = engine.installation();
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None => key_path(&place.keys()?, &log_stem(installation.generation))?,
+    };
+    if named.is_none() && !path.exists() {
+        // Nothing can be sealed without it; whether the ledger is open at all is the more useful answer.
+        let text = format!(
+            "the log's key is not here: open the ledger (redress key open --as SOVEREIGN), or name the file with \
+             --log-key, {}",
+            path.display()
+        );
+        return Err(Fail::own("RD0915", text));
+    }
+    let name = log_origin(&installation.origin, installation.generation);
+    read_log_key(place, &path, &name)
+}
+
+fn sealer(place: &Place, engine: &Engine, args: &SealArgs) -> Result<Sealer, Fail> {
+    let generation = engine.installation().generation;
+    let key = log_key(place, engine, args.log_key.as_deref())?;
+    let state = place.state()?;
+    let anchor = args.anchor.clone();
+    let anchor = anchor.unwrap_or_else(|| state.join("anchor").join(log_stem(generation)));
+    let publish = args.publish.clone();
+    let publish = publish.unwrap_or_else(|| state.join("log").join(format!("gen-{generation}")));
+    let sealer = engine.sealer(key, FileAnchor::new(anchor), publish);
+    Ok(match args.first_anchor {
+        true => sealer.first_anchor(),
+        false => sealer,
+    })
+}
+
+/// Seals what is committed, or goes on sealing.
+///
+/// # Errors
+/// [`Fail::Engine`] with RD0732 to RD0740: nothing was signed, unless the message says so.
+pub async fn seal(place: &Place, args: &SealArgs) -> Result<Exit, Fail> {
+    let engine = place.engine().await?;
+    if engine.keyring().await?.is_none() {
+        return Err(redress::Error::from(SealError::NotOpened).into());
+    }
+    let mut sealer = sealer(place, &engine, args)?;
+    if args.follow {
+        follow(place, &mut sealer).await?;
+        return Ok(Exit::Done);
+    }
+    let sealed = sealer.seal().await;
+    let left = sealer.leave().await;
+    let sealed = sealed?;
+    left?;
+    let head = &sealed.head;
+    if place.say.is_json() {
+        place.say.value(&json!({
+            "schema": 1,
+            "records": sealed.records,
+            "origin": head.origin,
+            "size": head.size,
+            "root": head.root,
+            "errors": [],
+        }))?;
+    } else {
+        place.say.line(&line(&sealed))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn line(sealed: &Sealed) -> String {
+    format!(
+        "sealed {} records: {} has {}, root {}",
+        sealed.records, sealed.head.origin, sealed.head.size, sealed.head.root
+    )
+}
+
+async fn follow(place: &Place, sealer: &mut Sealer) -> Result<(), Fail> {
+    let (stop, stopping) = watch::channel(false);
+    let mut ends = Ends::new()?;
+    let say = place.say.clone();
+    tokio::spawn(async move {
+        let signal = ends.next().await;
+        say.notice(&format!("{signal}: ending after this batch"));
+        stop.send_replace(true);
+    });
+    place.say.notice("sealing");
+    let say = place.say.clone();
+    let tell = |sealed: &Sealed| {
+        let told = match say.is_jsonl() {
+            true => say.value(&json!({
+                "records": sealed.records, "size": sealed.head.size, "root": sealed.head.root,
+            })),
+            false => say.line(&line(sealed)),
+        };
+        if let Err(error) = told {
+            tracing::debug!(?error, "nobody reads what is sealed");
+        }
+    };
+    Ok(sealer.follow(stopping, tell).await?)
+}
+
+/// Exports the sealed ledger, or one run of it.
+///
+/// # Errors
+/// [`Fail::Engine`]: no part of a folder is left.
+pub async fn export(place: &Place, args: &ExportArgs) -> Result<Exit, Fail> {
+    let engine = place.engine().await?;
+    let run = match &args.run {
+        Some(text) => Some(find_run(&engine, text).await?),
+        None => None,
+    };
+    let key = log_key(place, &engine, args.log_key.as_deref())?;
+    let exported = engine.export(&args.folder, run, &key).await?;
+    if place.say.is_json() {
+        place.say.value(&json!({
+            "schema": 1,
+            "folder": exported.folder,
+            "run": run,
+            "records": exported.records,
+            "size": exported.head.size,
+            "root": exported.head.root,
+            "files": exported.files,
+            "errors": [],
+        }))?;
+        return Ok(Exit::Done);
+    }
+    place.say.line(&format!("{}", exported.folder.display()))?;
+    place.say.notice(&format!(
+        "{} records in {} files, up to the signed head of {}; verify it anywhere: redress audit verify {} --trust FILE",
+        exported.records,
+        exported.files,
+        exported.head.size,
+        exported.folder.display()
+    ));
+    Ok(Exit::Done)
+}
+
+/// Prints the proof that a record is in the log (C2SP tlog-proof).
+///
+/// # Errors
+/// [`Fail::Engine`] when there is no such sealed record.
+pub async fn receipt(place: &Place, args: &ReceiptArgs) -> Result<Exit, Fail> {
+    let engine = place.engine().await?;
+    let run = find_run(&engine, &args.run).await?;
+    let receipt = engine.receipt(run, args.phase.as_deref()).await?;
+    let proof = receipt.proof.to_bytes();
+    let proof = proof.map_err(|error| Fail::own(error.code(), error.to_string()))?;
+    let proof = String::from_utf8_lossy(&proof).into_owned();
+    if place.say.is_json() {
+        place.say.value(&json!({
+            "schema": 1,
+            "run": run,
+            "seq": receipt.seq,
+            "index": receipt.proof.index,
+            "hash": receipt.hash,
+            "record": String::from_utf8_lossy(&receipt.record),
+            "proof": proof,
+            "errors": [],
+        }))?;
+    } else {
+        place.say.line(proof.trim_end_matches('\n'))?;
+        place.say.notice(&format!(
+            "record {} of run {run}, hash {}",
+            receipt.seq, receipt.hash
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints the proof that the log of one size begins with that of another (RFC 6962).
+///
+/// # Errors
+/// [`Fail::Engine`] when the sizes are not ones of this log.
+pub async fn consistency(place: &Place, args: &ConsistencyArgs) -> Result<Exit, Fail> {
+    let engine = place.engine().await?;
+    let proof = engine.consistency(args.old, args.new).await?;
+    let hashes: Vec<String> = proof
+        .hashes
+        .iter()
+        .map(|hash| Base64::encode_string(hash.as_bytes()))
+        .collect();
+    if place.say.is_json() {
+        place.say.value(&json!({
+            "schema": 1,
+            "old": {"size": proof.old.0, "root": proof.old.1},
+            "new": {"size": proof.new.0, "root": proof.new.1},
+            "hashes": hashes,
+            "errors": [],
+        }))?;
+    } else {
+        for hash in &hashes {
+            place.say.line(hash)?;
+        }
+        place.say.notice(&format!(
+            "{} leaves, root {}, continue {} leaves, root {}",
+            proof.new.0, proof.new.1, proof.old.0, proof.old.1
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+/// Erases a blob by a decision of the root.
+///
+/// # Errors
+/// [`Fail::Engine`]: nothing was erased.
+pub async fn erase(place: &Place, args: &EraseArgs) -> Result<Exit, Fail> {
+    let engine = place.engine().await?;
+    let what = format!(
+        "erase blob {}: what it says is gone for good, that it was there stays provable",
+        args.blob
+    );
+    let change = redress::KeyChange {
+        kind: redress_ledger::Kind::BlobErased,
+        body: redress_ledger::keyring::body::blob_erased(args.blob),
+    };
+    crate::commands::key::act::carry(place, &engine, change, &args.flags, &what).await
+}
+
+/// Continues a ledger whose log cannot go on, as the next generation.
+///
+/// # Errors
+/// [`Fail::Engine`]: nothing was changed.
+pub async fn proceed(place: &Place, args: &ContinueArgs) -> Result<Exit, Fail> {
+    if args.flags.out.is_some() {
+        let text = "a generation is opened by people who sit together: --as KEY and --cosign KEY";
+        return Err(Fail::own("RD0913", text));
+    }
+    let head = read_file(&args.checkpoint, CHECKPOINT_BYTES_MAX)?;
+    let needs = Needs {
+        restored: true,
+        ..Needs::default()
+    };
+    let engine = place.engine_with(needs).await?;
+    let installation = engine.installation();
+    let next = installation.generation + 1;
+    let name = log_origin(&installation.origin, next);
+    let what = format!(
+        "continue the ledger as {name}: what the old log signed beyond this database is not in it, and every engine of \
+         the old generation must have been stopped"
+    );
+    place
+        .say
+        .notice(&format!("{what}. Reason: {}", args.flags.reason));
+    let keys = signers(place, &args.flags, "the new generation")?;
+    let keys: Vec<&SigningKey> = keys.iter().collect();
+    let log = LogKey::find(place, &name, next)?;
+    let path = log.keep(place)?;
+    engine
+        .open_generation(&head, log.key.vkey(), &keys, &args.flags.reason)
+        .await?;
+    let trusts = crate::commands::key::trust::add_log_line(place, log.key.vkey())?;
+    if place.say.is_json() {
+        place.say.value(&json!({
+            "schema": 1,
+            "generation": next,
+            "origin": name,
+            "log": {"id": log.key.vkey().id().to_string(), "vkey": log.key.vkey().to_string(), "key": path, "trusted": trusts},
+            "errors": [],
+        }))?;
+    } else {
+        place.say.line(&format!("opened   {name}"))?;
+        place
+            .say
+            .line(&format!("log key  {}", log.key.vkey().id()))?;
+        crate::commands::key::open::tell_trust(place, log.key.vkey(), trusts);
+        place.say.notice("next: redress audit seal");
+    }
+    Ok(Exit::Done)
+}
