@@ -150,8 +150,8 @@ impl Engine {
         let reading = Reading::begin(&self.inner).await?;
         let newest = reading.signed_head(None).await?;
         if old > new || new > newest.checkpoint.size {
-            let text = format!("the log has {} leaves", newest.checkpoint.size);
-            return Err(SealError::Fork(text).into());
+            let size = newest.checkpoint.size;
+            return Err(SealError::Sizes { old, new, size }.into());
         }
         let wanted = redress_ledger::tree::consistency_nodes(old, new).map_err(SealError::from)?;
         let mut found = BTreeMap::new();

@@ -436,7 +436,8 @@ async fn any_two_heads_are_proven_to_be_of_one_log() {
         &proof.hashes,
     )
     .expect("it continues");
-    assert!(engine.consistency(old.size, new.size + 1).await.is_err());
+    let error = seal_error(engine.consistency(old.size, new.size + 1).await);
+    assert!(matches!(error, SealError::Sizes { .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

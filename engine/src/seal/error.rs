@@ -24,6 +24,16 @@ pub enum SealError {
     /// Nothing was sealed yet.
     #[error("nothing is sealed yet")]
     Nothing,
+    /// There are no two such heads, one behind the other.
+    #[error("the log has {size} leaves: there is no proof from {old} to {new}")]
+    Sizes {
+        /// The earlier size.
+        old: u64,
+        /// The later size.
+        new: u64,
+        /// How many leaves are sealed.
+        size: u64,
+    },
     /// The key is not the one that the ledger says signs now.
     #[error("the ledger says that {expected} signs its heads, and this key is {found}")]
     OtherKey {
@@ -104,6 +114,7 @@ impl SealError {
             Self::Busy { .. } => "RD0732",
             Self::NotOpened => "RD0733",
             Self::Nothing => "RD0742",
+            Self::Sizes { .. } => "RD0745",
             Self::Manifest(error) => error.code(),
             Self::OtherKey { .. } => "RD0734",
             Self::Fork(_) => "RD0735",
@@ -124,6 +135,7 @@ impl SealError {
             Self::Busy { .. }
             | Self::NotOpened
             | Self::Nothing
+            | Self::Sizes { .. }
             | Self::OtherKey { .. }
             | Self::NoAnchor { .. } => Class::Refused,
             Self::Fork(_) | Self::Anchor { .. } | Self::Chain { .. } | Self::Gap { .. } => {

@@ -112,4 +112,11 @@ pub(super) const PAGES: &[Page] = &[
         NOTHING,
         "Look at `redress key list --ledger`, and do it again only if it is still needed.",
     ),
+    page(
+        "RD0745",
+        "no such two heads",
+        "The log has no two heads of these sizes, the earlier one first.",
+        NOTHING,
+        "Take sizes of published checkpoints: the second line of each; the newest is what `redress audit seal` says.",
+    ),
 ];
