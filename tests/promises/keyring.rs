@@ -7,7 +7,7 @@ use std::time::Duration;
 use redress::ledger::checkpoint::log_origin;
 use redress::ledger::key::{Role, SigningKey};
 use redress::ledger::keyring::{KeyRole, Keyring, Root, body as key_body};
-use redress::ledger::{Kind, Vkey};
+use redress::ledger::{Kind, Trust, Vkey};
 use redress::{Engine, KeyChange, Outcome, Released, StoredPlan};
 use redress_tests::Lab;
 use serde_json::{Value, json};
@@ -291,5 +291,49 @@ async fn a_plan_that_was_begun_in_time_is_finished_after_the_signer_s_key_was_re
         matches!(outcome, Ok(Outcome::Compensated(_))),
         "{outcome:?}"
     );
+    sound(&engine).await;
+}
+
+/// A wrong file on one machine stops that machine, and nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_trusts_other_roots_does_nothing_and_harms_nobody() {
+    let lab = Lab::new().await;
+    let (engine, _) = opened(&lab).await;
+    let line = saga("line", marks(2), json!({}));
+    let id = open(&engine, &line).await;
+    engine
+        .kill("stop", Duration::from_secs(10), false)
+        .await
+        .expect("killed");
+    engine
+        .release_kill(&lab.sovereign, "over")
+        .await
+        .expect("released");
+    let mut other = Trust::new();
+    let stranger = SigningKey::generate("sofia").expect("randomness");
+    other
+        .add(Role::Sovereign, stranger.vkey().clone())
+        .expect("one key");
+    let elsewhere = lab
+        .builder(lab.url())
+        .trust(other)
+        .build()
+        .await
+        .expect("an engine");
+    let state = "select r.state, s.state, (select count(*) from redress.record), (select count(*) from redress.hold)
+         from redress.run r, redress.switch s";
+    let before = lab.sql(state);
+    assert_eq!(refused(elsewhere.keyring().await), "RD0578");
+    assert_eq!(refused(elsewhere.drive(id).await), "RD0578");
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let worker = tokio::spawn(async move { elsewhere.worker().run(stopping).await });
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    stop.send_replace(true);
+    let _ = within(LIMIT, "the worker stops", worker).await.unwrap();
+    assert_eq!(lab.sql(state), before);
+    until("the other machine goes on", async || {
+        matches!(engine.drive(id).await, Ok(Outcome::Completed(_)))
+    })
+    .await;
     sound(&engine).await;
 }
