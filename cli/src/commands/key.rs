@@ -2,6 +2,7 @@
 
 mod act;
 mod change;
+mod file;
 mod find;
 mod list;
 mod new;
