@@ -23,9 +23,7 @@ async fn opened(lab: &Lab) -> (Engine, Keyring) {
 }
 
 async fn open_ledger(lab: &Lab, engine: &Engine) -> Keyring {
-    let installation = engine.installation();
-    let name = log_origin(&installation.origin, installation.generation);
-    let log = SigningKey::generate(&name).expect("randomness");
+    let log = log_key(engine);
     let root = Root::new(&[lab.sovereign.vkey().clone()], 1).expect("a root");
     let others: [(Vkey, KeyRole); 2] = [
         (lab.reviewer.vkey().clone(), Role::Reviewer.into()),
@@ -37,7 +35,14 @@ async fn open_ledger(lab: &Lab, engine: &Engine) -> Keyring {
         .expect("opened")
 }
 
-/// What a saga says so that a reviewer alone may approve its way back.
+/// The log's own key, always the same.
+fn log_key(engine: &Engine) -> SigningKey {
+    let installation = engine.installation();
+    let name = log_origin(&installation.origin, installation.generation);
+    SigningKey::from_seed(&name, &[9; 32]).expect("a key")
+}
+
+/// A reviewer alone may approve the way back.
 fn by_reviewer() -> Value {
     json!({"authority": {"soft_revert": {"reviewer": 1}}, "on_unrecovered": {"hold": "run", "kill": false}})
 }
@@ -335,5 +340,65 @@ async fn a_machine_that_trusts_other_roots_does_nothing_and_harms_nobody() {
         matches!(engine.drive(id).await, Ok(Outcome::Completed(_)))
     })
     .await;
+    sound(&engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_opening_that_is_refused_leaves_nothing() {
+    let lab = Lab::new().await;
+    let engine = lab.engine().await;
+    let log = log_key(&engine);
+    let (sofia, rene) = (lab.sovereign.vkey(), lab.reviewer.vkey());
+    let one = Root::new(std::slice::from_ref(sofia), 1).expect("a root");
+    let count =
+        "select (select count(*) from redress.record), (select sum(seq) from redress.system_log)";
+    let check = async |code: &str, root: &Root, log: &Vkey, signers: &[&SigningKey]| {
+        let opened = engine.open_ledger(root, log, &[], signers, "day one");
+        assert_eq!(refused(opened.await), code);
+        assert_eq!(lab.sql(count), "0|0", "{code}");
+        assert!(engine.keyring().await.expect("readable").is_none());
+    };
+    // A person's key for the log; the log's key for an act; a key that is none of the root's.
+    check("RD0574", &one, rene, &[&lab.sovereign]).await;
+    check("RD0547", &one, log.vkey(), &[&log]).await;
+    check("RD0547", &one, log.vkey(), &[&lab.reviewer]).await;
+    check("RD0545", &one, log.vkey(), &[]).await;
+    let stranger = SigningKey::generate("mallory").expect("randomness");
+    let two = Root::new(&[sofia.clone(), stranger.vkey().clone()], 2).expect("a root");
+    check("RD0577", &two, log.vkey(), &[&lab.sovereign]).await;
+    // Enough of them signed, and this machine does not know one of them.
+    check("RD0578", &two, log.vkey(), &[&lab.sovereign, &stranger]).await;
+    open_ledger(&lab, &engine).await;
+    let before = lab.sql(count);
+    let signers = [&lab.sovereign];
+    let again = engine.open_ledger(&one, log.vkey(), &[], &signers, "again");
+    assert_eq!(refused(again.await), "RD0575");
+    assert_eq!(lab.sql(count), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_counts_by_a_registered_person_s_key_and_by_no_other() {
+    let lab = Lab::new().await;
+    let (engine, _) = opened(&lab).await;
+    let plan = to_be_approved(&engine).await;
+    let stranger = SigningKey::generate("dan").expect("randomness");
+    let approve = async |key: &SigningKey| engine.approve(&plan, key, "agreed").await;
+    assert_eq!(refused(approve(&stranger).await), "RD0547");
+    assert_eq!(refused(approve(&log_key(&engine)).await), "RD0571");
+    // A line in the file of this machine is not enough any more.
+    let mut trust = lab.trust();
+    trust
+        .add(Role::Reviewer, stranger.vkey().clone())
+        .expect("another key");
+    let trusting = lab.builder(lab.url()).trust(trust).build().await;
+    let trusting = trusting.expect("an engine");
+    assert_eq!(
+        refused(trusting.approve(&plan, &stranger, "agreed").await),
+        "RD0547"
+    );
+    let approval = approve(&lab.reviewer).await.expect("approved");
+    assert_eq!(approval.signer.principal, "rene");
+    let outcome = engine.apply(&plan).await.expect("applied");
+    assert!(matches!(outcome, Outcome::Compensated(_)), "{outcome:?}");
     sound(&engine).await;
 }

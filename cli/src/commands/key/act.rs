@@ -85,7 +85,7 @@ async fn record(place: &Place, engine: &Engine, envelope: &Envelope) -> Result<E
     let act = envelope.peek_act().map_err(redress::Error::from)?;
     let lacks = engine.act_lacks(envelope).await?;
     if !lacks.is_empty() {
-        return Err(too_few(&lacks));
+        return Err(too_few(&act, &lacks));
     }
     let keyring = engine.submit_act(envelope).await?;
     let log = opened_log(&act, &keyring);
@@ -126,8 +126,8 @@ fn opened_log(act: &Act, keyring: &Keyring) -> Option<redress_ledger::Vkey> {
 }
 
 /// Who is missing, as an error: nothing was recorded.
-pub fn too_few(lacks: &[Lack]) -> Fail {
-    let parts: Vec<String> = lacks.iter().map(lack_text).collect();
+pub fn too_few(act: &Act, lacks: &[Lack]) -> Fail {
+    let parts: Vec<String> = lacks.iter().map(|lack| lack_text(act, lack)).collect();
     Fail::own(
         "RD0577",
         format!(
@@ -137,15 +137,15 @@ pub fn too_few(lacks: &[Lack]) -> Fail {
     )
 }
 
-fn lack_text(lack: &Lack) -> String {
+fn lack_text(act: &Act, lack: &Lack) -> String {
     let list = |names: &[String]| match names {
         [] => "nobody".to_owned(),
         names => names.join(", "),
     };
-    let root = if lack.is_new {
-        "the new root"
-    } else {
-        "the root"
+    // Before the opening there is one root, and it needs no other word.
+    let root = match (lack.is_new, act.basis) {
+        (true, Some(_)) => "the new root",
+        _ => "the root",
     };
     format!(
         "{root} needs {} people, signed: {}, could sign: {}",
@@ -287,7 +287,7 @@ fn tell_file(
         act.not_after
     ));
     for lack in lacks.unwrap_or_default() {
-        place.say.notice(&lack_text(lack));
+        place.say.notice(&lack_text(&act, lack));
     }
     place.say.notice(&format!(
         "next: redress key sign {0} --as KEY, then redress key submit {0}",

@@ -79,7 +79,8 @@ pub async fn open(place: &Place, args: &OpenArgs) -> Result<Exit, Fail> {
     }
     let lacks = engine.act_lacks(&envelope).await?;
     if !lacks.is_empty() {
-        return Err(too_few(&lacks));
+        let act = envelope.peek_act().map_err(redress::Error::from)?;
+        return Err(too_few(&act, &lacks));
     }
     let path = log.keep(place)?;
     let keyring = engine
