@@ -198,6 +198,10 @@ impl Inner {
             let mut keyring = found.unwrap_or_else(|| self.unopened(file));
             let (mut head, mut bytes) = (entered.clone(), Vec::new());
             while let Some((kind, body)) = next(&keyring, bytes.len())? {
+                // A keyring passes over what changes no key; here nothing else is written.
+                if !kind.is_root_act() {
+                    return Err(Error::Inconsistent(format!("a {kind} among the keys")));
+                }
                 let (record, encoded) = self.next_of(&mut head, kind, body)?;
                 keyring.push_unplaced(&record, encoded.hash)?;
                 if kind == Kind::BlobErased {

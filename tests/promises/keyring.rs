@@ -7,7 +7,7 @@ use std::time::Duration;
 use redress::ledger::checkpoint::log_origin;
 use redress::ledger::key::{Role, SigningKey};
 use redress::ledger::keyring::{KeyRole, Keyring, Root, body as key_body};
-use redress::ledger::{Kind, Vkey};
+use redress::ledger::{Kind, Trust, Vkey};
 use redress::{Engine, KeyChange, Outcome, Released, StoredPlan};
 use redress_tests::Lab;
 use serde_json::{Value, json};
@@ -23,9 +23,7 @@ async fn opened(lab: &Lab) -> (Engine, Keyring) {
 }
 
 async fn open_ledger(lab: &Lab, engine: &Engine) -> Keyring {
-    let installation = engine.installation();
-    let name = log_origin(&installation.origin, installation.generation);
-    let log = SigningKey::generate(&name).expect("randomness");
+    let log = log_key(engine);
     let root = Root::new(&[lab.sovereign.vkey().clone()], 1).expect("a root");
     let others: [(Vkey, KeyRole); 2] = [
         (lab.reviewer.vkey().clone(), Role::Reviewer.into()),
@@ -37,7 +35,14 @@ async fn open_ledger(lab: &Lab, engine: &Engine) -> Keyring {
         .expect("opened")
 }
 
-/// What a saga says so that a reviewer alone may approve its way back.
+/// The log's own key, always the same.
+fn log_key(engine: &Engine) -> SigningKey {
+    let installation = engine.installation();
+    let name = log_origin(&installation.origin, installation.generation);
+    SigningKey::from_seed(&name, &[9; 32]).expect("a key")
+}
+
+/// A reviewer alone may approve the way back.
 fn by_reviewer() -> Value {
     json!({"authority": {"soft_revert": {"reviewer": 1}}, "on_unrecovered": {"hold": "run", "kill": false}})
 }
@@ -291,5 +296,109 @@ async fn a_plan_that_was_begun_in_time_is_finished_after_the_signer_s_key_was_re
         matches!(outcome, Ok(Outcome::Compensated(_))),
         "{outcome:?}"
     );
+    sound(&engine).await;
+}
+
+/// A wrong file on one machine stops that machine, and nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_trusts_other_roots_does_nothing_and_harms_nobody() {
+    let lab = Lab::new().await;
+    let (engine, _) = opened(&lab).await;
+    let line = saga("line", marks(2), json!({}));
+    let id = open(&engine, &line).await;
+    engine
+        .kill("stop", Duration::from_secs(10), false)
+        .await
+        .expect("killed");
+    engine
+        .release_kill(&lab.sovereign, "over")
+        .await
+        .expect("released");
+    let mut other = Trust::new();
+    let stranger = SigningKey::generate("sofia").expect("randomness");
+    other
+        .add(Role::Sovereign, stranger.vkey().clone())
+        .expect("one key");
+    let elsewhere = lab
+        .builder(lab.url())
+        .trust(other)
+        .build()
+        .await
+        .expect("an engine");
+    let state = "select r.state, s.state, (select count(*) from redress.record), (select count(*) from redress.hold)
+         from redress.run r, redress.switch s";
+    let before = lab.sql(state);
+    assert_eq!(refused(elsewhere.keyring().await), "RD0578");
+    assert_eq!(refused(elsewhere.drive(id).await), "RD0578");
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let worker = tokio::spawn(async move { elsewhere.worker().run(stopping).await });
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    stop.send_replace(true);
+    let _ = within(LIMIT, "the worker stops", worker).await.unwrap();
+    assert_eq!(lab.sql(state), before);
+    until("the other machine goes on", async || {
+        matches!(engine.drive(id).await, Ok(Outcome::Completed(_)))
+    })
+    .await;
+    sound(&engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_opening_that_is_refused_leaves_nothing() {
+    let lab = Lab::new().await;
+    let engine = lab.engine().await;
+    let log = log_key(&engine);
+    let (sofia, rene) = (lab.sovereign.vkey(), lab.reviewer.vkey());
+    let one = Root::new(std::slice::from_ref(sofia), 1).expect("a root");
+    let count =
+        "select (select count(*) from redress.record), (select sum(seq) from redress.system_log)";
+    let check = async |code: &str, root: &Root, log: &Vkey, signers: &[&SigningKey]| {
+        let opened = engine.open_ledger(root, log, &[], signers, "day one");
+        assert_eq!(refused(opened.await), code);
+        assert_eq!(lab.sql(count), "0|0", "{code}");
+        assert!(engine.keyring().await.expect("readable").is_none());
+    };
+    // A person's key for the log; the log's key for an act; a key that is none of the root's.
+    check("RD0574", &one, rene, &[&lab.sovereign]).await;
+    check("RD0547", &one, log.vkey(), &[&log]).await;
+    check("RD0547", &one, log.vkey(), &[&lab.reviewer]).await;
+    check("RD0545", &one, log.vkey(), &[]).await;
+    let stranger = SigningKey::generate("mallory").expect("randomness");
+    let two = Root::new(&[sofia.clone(), stranger.vkey().clone()], 2).expect("a root");
+    check("RD0577", &two, log.vkey(), &[&lab.sovereign]).await;
+    // Enough of them signed, and this machine does not know one of them.
+    check("RD0578", &two, log.vkey(), &[&lab.sovereign, &stranger]).await;
+    open_ledger(&lab, &engine).await;
+    let before = lab.sql(count);
+    let signers = [&lab.sovereign];
+    let again = engine.open_ledger(&one, log.vkey(), &[], &signers, "again");
+    assert_eq!(refused(again.await), "RD0575");
+    assert_eq!(lab.sql(count), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_counts_by_a_registered_person_s_key_and_by_no_other() {
+    let lab = Lab::new().await;
+    let (engine, _) = opened(&lab).await;
+    let plan = to_be_approved(&engine).await;
+    let stranger = SigningKey::generate("dan").expect("randomness");
+    let approve = async |key: &SigningKey| engine.approve(&plan, key, "agreed").await;
+    assert_eq!(refused(approve(&stranger).await), "RD0547");
+    assert_eq!(refused(approve(&log_key(&engine)).await), "RD0571");
+    // A line in the file of this machine is not enough any more.
+    let mut trust = lab.trust();
+    trust
+        .add(Role::Reviewer, stranger.vkey().clone())
+        .expect("another key");
+    let trusting = lab.builder(lab.url()).trust(trust).build().await;
+    let trusting = trusting.expect("an engine");
+    assert_eq!(
+        refused(trusting.approve(&plan, &stranger, "agreed").await),
+        "RD0547"
+    );
+    let approval = approve(&lab.reviewer).await.expect("approved");
+    assert_eq!(approval.signer.principal, "rene");
+    let outcome = engine.apply(&plan).await.expect("applied");
+    assert!(matches!(outcome, Outcome::Compensated(_)), "{outcome:?}");
     sound(&engine).await;
 }

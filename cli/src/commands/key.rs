@@ -2,6 +2,7 @@
 
 pub(super) mod act;
 mod change;
+mod file;
 mod find;
 mod list;
 mod new;

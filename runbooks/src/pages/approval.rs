@@ -142,7 +142,7 @@ pub(super) const PAGES: &[Page] = &[
         "a file name that is not accepted",
         "The name of the key cannot be a file name.",
         UNSIGNED,
-        "Use letters, digits and any of -_.@ in it.",
+        "Use letters, digits and any of -_.@ in it, or give the files a name of their own with --file.",
     ),
     page(
         "RD0521",

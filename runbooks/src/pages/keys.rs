@@ -37,7 +37,7 @@ pub(super) const PAGES: &[Page] = &[
         "not to be done with this key",
         "A key of the root or the log's key was to be taken away by itself, a key was to be replaced by one of another name, or the log's key has not the name of the log.",
         NOTHING,
-        "Another root: `redress key rotate --root`, with --without for whoever leaves. The log's key: `redress key rotate log --to NEW`. A key of another person: revoke the one and register the other.",
+        "Another root: `redress key rotate --root`, with --without for whoever leaves. A stolen key of the root: first that, then `redress key compromised` for the old one. The log's key: `redress key rotate log --to NEW`. A key of another person: revoke the one and register the other.",
     ),
     page(
         "RD0575",

@@ -49,7 +49,7 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "RD0915",
         "no such key",
-        "There is no key of this name in the state folder.",
+        "There is no key of this name in the state folder, nor in the trust file where that would do.",
         UNSIGNED,
         "`redress key list` shows them; `redress key new NAME --role ROLE` makes one.",
     ),

@@ -132,6 +132,49 @@ impl Kit {
     }
 }
 
+impl Kit {
+    /// A shop with three sovereigns and a reviewer; the ledger is not open.
+    #[track_caller]
+    pub fn of_three() -> Self {
+        let kit = Self::shop();
+        for name in ["bob", "carol"] {
+            kit.ok(&["key", "new", name, "--role", "sovereign"]);
+        }
+        kit.ok(&["key", "new", "rev", "--role", "reviewer"]);
+        kit
+    }
+
+    /// A shop whose ledger `sov` opened alone; `rev` is a reviewer in it.
+    #[track_caller]
+    pub fn opened() -> Self {
+        let kit = Self::shop();
+        kit.ok(&["key", "new", "rev", "--role", "reviewer"]);
+        kit.ok(&kit.signed(&["key", "open"]));
+        kit
+    }
+
+    /// Everything that the ledger holds, as one number.
+    pub fn records(&self) -> String {
+        self.database
+            .query_text("select count(*) from redress.record")
+    }
+
+    /// The ledger's key of this name that counts, as `key list --ledger` has it.
+    #[track_caller]
+    pub fn ledger_key(&self, name: &str) -> Value {
+        let list = self.json(&["key", "list", "--ledger"], 0);
+        let keys = list["ledger"]["keys"].as_array().expect("an open ledger");
+        let mut named = keys.iter().filter(|key| key["name"] == name);
+        let valid = named.clone().find(|key| key["valid"] == true);
+        valid.or_else(|| named.next()).cloned().unwrap_or_default()
+    }
+}
+
+/// Signs without a terminal.
+pub fn quietly<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    [words, &["--non-interactive"]].concat()
+}
+
 /// The command with an environment of its own.
 pub fn command(dir: &Path, url: Option<&str>, arguments: &[&str]) -> Command {
     let mut command = Command::new(redress_bin());

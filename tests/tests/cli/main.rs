@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod ceremony;
+mod keys;
 mod kit;
 mod looking;
 mod operating;

@@ -1,12 +1,7 @@
 //! What the root signs: shown, signed here or elsewhere, recorded when enough people have.
 //!
 //! **Invariant:** what is signed is what is shown, read from the bytes that are signed.
-//!
-//! **Invariant:** a file of an act is replaced as a whole or not at all; a signature that is there is never lost.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use redress::{Engine, KeyChange};
@@ -15,12 +10,11 @@ use redress_ledger::keyring::{Act, KeyRole, Keyring, Lack, Root};
 use redress_ledger::{Envelope, KeyId};
 use serde_json::{Value, json};
 
-use super::{ActFlags, open, trust};
+use super::{ActFlags, file, open, trust};
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
-use crate::read::read_file;
-use crate::text::{short, short_id};
+use crate::text::short_id;
 
 /// Which act to sign.
 #[derive(Debug, clap::Args)]
@@ -91,7 +85,7 @@ async fn record(place: &Place, engine: &Engine, envelope: &Envelope) -> Result<E
     let act = envelope.peek_act().map_err(redress::Error::from)?;
     let lacks = engine.act_lacks(envelope).await?;
     if !lacks.is_empty() {
-        return Err(too_few(&lacks));
+        return Err(too_few(&act, &lacks));
     }
     let keyring = engine.submit_act(envelope).await?;
     let log = opened_log(&act, &keyring);
@@ -115,11 +109,12 @@ async fn record(place: &Place, engine: &Engine, envelope: &Envelope) -> Result<E
     }
     place.say.line(&format!(
         "recorded: {}, record {record} of the keyring, signed by {}",
-        shown(&act),
+        file::shown(&act),
         signed.join(", ")
     ))?;
     if let Some(log) = &log {
         open::tell_trust(place, log, trusts);
+        open::tell_unregistered(place, &keyring)?;
         open::tell_next(place);
     }
     Ok(Exit::Done)
@@ -131,8 +126,8 @@ fn opened_log(act: &Act, keyring: &Keyring) -> Option<redress_ledger::Vkey> {
 }
 
 /// Who is missing, as an error: nothing was recorded.
-pub fn too_few(lacks: &[Lack]) -> Fail {
-    let parts: Vec<String> = lacks.iter().map(lack_text).collect();
+pub fn too_few(act: &Act, lacks: &[Lack]) -> Fail {
+    let parts: Vec<String> = lacks.iter().map(|lack| lack_text(act, lack)).collect();
     Fail::own(
         "RD0577",
         format!(
@@ -142,15 +137,15 @@ pub fn too_few(lacks: &[Lack]) -> Fail {
     )
 }
 
-fn lack_text(lack: &Lack) -> String {
+fn lack_text(act: &Act, lack: &Lack) -> String {
     let list = |names: &[String]| match names {
         [] => "nobody".to_owned(),
         names => names.join(", "),
     };
-    let root = if lack.is_new {
-        "the new root"
-    } else {
-        "the root"
+    // Before the opening there is one root, and it needs no other word.
+    let root = match (lack.is_new, act.basis) {
+        (true, Some(_)) => "the new root",
+        _ => "the root",
     };
     format!(
         "{root} needs {} people, signed: {}, could sign: {}",
@@ -171,15 +166,7 @@ pub async fn write_out(
     out: &Path,
 ) -> Result<Exit, Fail> {
     let lacks = engine.act_lacks(envelope).await?;
-    let text = format!("{:#}\n", envelope.to_value());
-    let mut options = OpenOptions::new();
-    let opened = options.write(true).create_new(true).mode(0o644).open(out);
-    opened
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        .map_err(|error| cannot_write(out, &error))?;
+    file::create(out, envelope)?;
     tell_file(place, envelope, out, Some(&lacks))
 }
 
@@ -188,9 +175,11 @@ pub async fn write_out(
 /// # Errors
 /// [`Fail`]: the file is as it was.
 pub fn sign(place: &Place, args: &SignArgs) -> Result<Exit, Fail> {
-    let mut envelope = read_act(&args.file)?;
+    let mut envelope = file::read(&args.file)?;
     let act = envelope.peek_act().map_err(redress::Error::from)?;
-    place.say.notice(&format!("the act says: {}", shown(&act)));
+    place
+        .say
+        .notice(&format!("the act says: {}", file::shown(&act)));
     place.say.notice(&format!(
         "ledger {}, generation {}, valid until {}. Reason: {}",
         act.origin, act.generation, act.not_after, act.reason
@@ -213,7 +202,7 @@ pub fn sign(place: &Place, args: &SignArgs) -> Result<Exit, Fail> {
     envelope
         .countersign(&signer.key)
         .map_err(redress::Error::from)?;
-    replace(&args.file, &envelope)?;
+    file::replace(&args.file, &envelope)?;
     tell_file(place, &envelope, &args.file, None)
 }
 
@@ -222,7 +211,7 @@ pub fn sign(place: &Place, args: &SignArgs) -> Result<Exit, Fail> {
 /// # Errors
 /// RD0577 naming who is missing; RD0556 when the keyring has changed since; [`Fail::Engine`].
 pub async fn submit(place: &Place, args: &SubmitArgs) -> Result<Exit, Fail> {
-    let envelope = merged(&args.files)?;
+    let envelope = file::merged(&args.files)?;
     let act = envelope.peek_act().map_err(redress::Error::from)?;
     let engine = place.engine().await?;
     let keyring = engine.keyring().await?;
@@ -265,67 +254,10 @@ fn stale(act: &Act, is_open: bool) -> Fail {
     )
 }
 
-fn merged(files: &[PathBuf]) -> Result<Envelope, Fail> {
-    let mut all: Option<Envelope> = None;
-    for file in files {
-        let one = read_act(file)?;
-        let Some(envelope) = &mut all else {
-            all = Some(one);
-            continue;
-        };
-        if envelope.payload != one.payload {
-            let text = format!(
-                "not a copy of the same act, nothing was recorded: {}",
-                file.display()
-            );
-            return Err(Fail::own("RD0924", text));
-        }
-        for signature in one.signatures {
-            if envelope
-                .signatures
-                .iter()
-                .all(|known| known.keyid != signature.keyid)
-            {
-                envelope.signatures.push(signature);
-            }
-        }
-    }
-    all.ok_or_else(|| Fail::own("RD0924", "no file of an act was given"))
-}
-
-fn read_act(file: &Path) -> Result<Envelope, Fail> {
-    let bytes = read_file(file, ACT_BYTES_MAX)?;
-    let envelope = Envelope::from_json(&bytes).map_err(redress::Error::from)?;
-    envelope.peek_act().map_err(redress::Error::from)?;
-    Ok(envelope)
-}
-
-/// Puts the envelope in the place of the file, as a whole.
-fn replace(file: &Path, envelope: &Envelope) -> Result<(), Fail> {
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let text = format!("{:#}\n", envelope.to_value());
-    fs::write(&beside, text)
-        .and_then(|()| fs::File::open(&beside)?.sync_all())
-        .and_then(|()| fs::rename(&beside, file))
-        .map_err(|error| cannot_write(file, &error))
-}
-
-fn cannot_write(file: &Path, error: &std::io::Error) -> Fail {
-    Fail::own(
-        "RD0921",
-        format!(
-            "the act could not be written, nothing was recorded: {error}, {}",
-            file.display()
-        ),
-    )
-}
-
 fn tell_file(
     place: &Place,
     envelope: &Envelope,
-    file: &Path,
+    path: &Path,
     lacks: Option<&[Lack]>,
 ) -> Result<Exit, Fail> {
     let act = envelope.peek_act().map_err(redress::Error::from)?;
@@ -334,7 +266,7 @@ fn tell_file(
         let missing = lacks.map(|lacks| lacks.iter().map(lack_json).collect::<Vec<_>>());
         place.say.value(&json!({
             "schema": 1,
-            "file": file,
+            "file": path,
             "act": act.act,
             "id": act.id,
             "body": act.body,
@@ -345,7 +277,7 @@ fn tell_file(
         }))?;
         return Ok(Exit::Done);
     }
-    place.say.line(&file.display().to_string())?;
+    place.say.line(&path.display().to_string())?;
     let signed = match signed.as_slice() {
         [] => "nobody yet".to_owned(),
         names => names.join(", "),
@@ -355,11 +287,11 @@ fn tell_file(
         act.not_after
     ));
     for lack in lacks.unwrap_or_default() {
-        place.say.notice(&lack_text(lack));
+        place.say.notice(&lack_text(&act, lack));
     }
     place.say.notice(&format!(
         "next: redress key sign {0} --as KEY, then redress key submit {0}",
-        file.display()
+        path.display()
     ));
     Ok(Exit::Done)
 }
@@ -378,41 +310,5 @@ fn signed_by(envelope: &Envelope) -> Vec<String> {
     ids.map(KeyId::to_string).collect()
 }
 
-/// An act in a few words.
-fn shown(act: &Act) -> String {
-    let text = |name: &str| act.body.get(name).and_then(Value::as_str).unwrap_or("?");
-    let root = act.body.get("root").map(root_text);
-    let said = match (act.act.as_str(), root) {
-        ("key.registered", Some(root)) => format!(
-            "open the ledger with {root} and the log's key {}",
-            text("log")
-        ),
-        ("key.registered", None) => format!("register {} as {}", text("vkey"), text("role")),
-        ("key.rotated", Some(root)) => format!("replace the root by {root}"),
-        ("key.rotated", None) => format!("replace {} by {}", text("old"), text("new")),
-        ("key.revoked", _) => format!("revoke {}", text("key")),
-        ("key.compromised", _) => {
-            let since = act.body.get("since").and_then(Value::as_u64);
-            let since = since.map_or("?".to_owned(), |since| since.to_string());
-            format!("{} is compromised since position {since}", text("key"))
-        }
-        (kind, _) => format!("{kind} {}", Value::Object(act.body.clone())),
-    };
-    short(&said, SHOWN_CHARS_MAX)
-}
-
-fn root_text(root: &Value) -> String {
-    let keys = root.get("keys").and_then(Value::as_array);
-    let names: Vec<&str> = keys
-        .into_iter()
-        .flatten()
-        .filter_map(|key| key.get("principal").and_then(Value::as_str))
-        .collect();
-    let threshold = root.get("threshold").and_then(Value::as_u64).unwrap_or(0);
-    format!("{threshold} of {}", names.join(", "))
-}
-
 /// What a person types to sign.
 const CONFIRM: &str = "sign";
-const ACT_BYTES_MAX: usize = 64 * 1024;
-const SHOWN_CHARS_MAX: usize = 600;

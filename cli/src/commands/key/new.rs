@@ -2,9 +2,9 @@
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use redress_ledger::key::SigningKey;
+use redress_ledger::key::{SigningKey, Vkey};
 use redress_ledger::keyfile::{ITERATIONS_DEFAULT, KeyFileError, key_path, write_key_as};
 use redress_ledger::keyring::KeyRole;
 use serde_json::json;
@@ -78,28 +78,33 @@ pub fn new(place: &Place, args: &NewArgs) -> Result<Exit, Fail> {
         return Ok(Exit::Done);
     }
     place.say.line(&format!("{}", path.display()))?;
-    let article = if matches!(role.as_str().as_bytes().first(), Some(b'a' | b'e' | b'o')) {
-        "an"
-    } else {
-        "a"
+    tell(
+        place,
+        role,
+        key.vkey(),
+        line.is_some().then_some(&trust_path),
+    );
+    Ok(Exit::Done)
+}
+
+fn tell(place: &Place, role: KeyRole, vkey: &Vkey, trusted_by: Option<&PathBuf>) {
+    let article = match role.as_str() {
+        "auditor" | "engine" | "operator" => "an",
+        _ => "a",
     };
-    place.say.notice(&format!(
-        "{name} is {article} {role} with the key {}",
-        key.id()
-    ));
-    match (line, line_of(role, key.vkey())) {
-        (Some(_), _) => place
-            .say
-            .notice(&format!("{} trusts it now", trust_path.display())),
-        (None, Some(line)) => place.say.notice(&format!(
+    let (name, id) = (vkey.name(), vkey.id());
+    place
+        .say
+        .notice(&format!("{name} is {article} {role} with the key {id}"));
+    let next = match (trusted_by, line_of(role, vkey)) {
+        (Some(trust), _) => format!("{} trusts it now", trust.display()),
+        (None, Some(line)) => format!(
             "to trust it, add this line to a trust file: {}",
             line.trim_end()
-        )),
-        (None, None) => place
-            .say
-            .notice("next: redress key register, with the signatures of the root"),
-    }
-    Ok(Exit::Done)
+        ),
+        (None, None) => "next: redress key register, with the signatures of the root".to_owned(),
+    };
+    place.say.notice(&next);
 }
 
 /// Makes the folder of keys, if it is not there.

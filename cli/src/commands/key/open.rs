@@ -9,7 +9,7 @@ use redress_ledger::Kind;
 use redress_ledger::checkpoint::log_origin;
 use redress_ledger::key::{KeyId, Role, SigningKey, Vkey};
 use redress_ledger::keyfile::{ITERATIONS_DEFAULT, key_path, read_key, write_key_as};
-use redress_ledger::keyring::{KeyRole, Keyring, Root, body};
+use redress_ledger::keyring::{KeyRole, Keyring, Root, Standing, body};
 use redress_ledger::trust::Trust;
 use redress_ledger::verify::Verdict;
 use serde_json::json;
@@ -79,7 +79,8 @@ pub async fn open(place: &Place, args: &OpenArgs) -> Result<Exit, Fail> {
     }
     let lacks = engine.act_lacks(&envelope).await?;
     if !lacks.is_empty() {
-        return Err(too_few(&lacks));
+        let act = envelope.peek_act().map_err(redress::Error::from)?;
+        return Err(too_few(&act, &lacks));
     }
     let path = log.keep(place)?;
     let keyring = engine
@@ -334,6 +335,24 @@ pub fn tell_trust(place: &Place, log: &Vkey, trusts: bool) {
             "for those who verify, add this line to their trust files: log {log}"
         ));
     }
+}
+
+/// Says who of the trust file the ledger does not know: an act that people signed apart registers the root alone.
+///
+/// # Errors
+/// RD0920.
+pub fn tell_unregistered(place: &Place, keyring: &Keyring) -> Result<(), Fail> {
+    let trust = place.trust()?.unwrap_or_default();
+    for key in trust.keys() {
+        let id = key.vkey.id();
+        if matches!(keyring.standing(id), Standing::Unknown) {
+            place.say.notice(&format!(
+                "{id} ({}) does not count yet: redress key register {id}",
+                key.role
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Says what comes after an opening.

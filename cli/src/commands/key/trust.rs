@@ -186,18 +186,23 @@ pub fn add_log_line(place: &Place, log: &Vkey) -> Result<bool, Fail> {
     if place.globals.trust.is_some() || !path.exists() {
         return Ok(false);
     }
-    if read_trust(&path)?.logs().contains(log) {
-        return Ok(true);
-    }
-    extended(&path, KeyRole::Log, log)?;
-    append(&path, &format!("log {log}\n")).map_err(|error| {
+    let added = extended_by_log(&path, log);
+    added.map(|()| true).map_err(|why| {
         let text = format!(
-            "the ledger is open, the line `log {log}` could not be added to the trust file: {error}, {}",
+            "the ledger is open, the line `log {log}` could not be added to the trust file: {why}, {}",
             path.display()
         );
         Fail::own("RD0921", text)
-    })?;
-    Ok(true)
+    })
+}
+
+fn extended_by_log(path: &Path, log: &Vkey) -> Result<(), String> {
+    let trust = read_trust(path).map_err(|fail| fail.to_string())?;
+    if trust.logs().contains(log) {
+        return Ok(());
+    }
+    extended(path, KeyRole::Log, log).map_err(|fail| fail.to_string())?;
+    append(path, &format!("log {log}\n")).map_err(|error| error.to_string())
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Fail {
