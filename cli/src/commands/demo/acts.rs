@@ -8,6 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::document::Document;
+use super::sealed;
 use super::stage::{Ran, Stage, broken};
 use crate::cluster::PrivateCluster;
 use crate::fail::Fail;
@@ -30,7 +31,9 @@ pub async fn play(
     release(stage, run).await?;
     kill(stage).await?;
     verify(stage).await?;
-    tamper(stage, server, run).await
+    tamper(stage, server, run).await?;
+    sealed::give_away(stage).await?;
+    sealed::tamper(stage).await
 }
 
 async fn prepare(stage: &mut Stage, session: &Session) -> Result<(), Fail> {

@@ -6,6 +6,7 @@
 
 mod acts;
 mod document;
+mod sealed;
 mod stage;
 
 use std::fs::OpenOptions;
