@@ -223,13 +223,17 @@ async fn an_act_is_recorded_as_it_was_signed_or_not_at_all() {
     assert_eq!(refused(other), "RD0571");
     let mut signed = none.clone();
     signed.countersign(&lab.sovereign).unwrap();
-    // A record that is none of the keys is never written into their log, whoever signed it.
-    let change = KeyChange {
-        kind: Kind::PolicySet,
-        body: json!({"policy": "0".repeat(64)}),
+    // What is no act of the root is never written among the keys, whoever signed it.
+    let change = || KeyChange {
+        kind: Kind::Decision,
+        body: json!({"envelope": {}}),
     };
-    let policy = engine.prepare_act(change, &[&lab.sovereign], "x").await;
-    assert_eq!(refused(policy), "RD0550");
+    let prepared = engine.prepare_act(change(), &[&lab.sovereign], "x").await;
+    assert_eq!(refused(prepared), "RD0550");
+    let changed = engine
+        .change_keyring(change(), &[&lab.sovereign], "x")
+        .await;
+    assert_eq!(refused(changed), "RD0672");
     // Not possible: said before anybody signs.
     let root = engine.prepare_act(revoking(&lab.sovereign), &[], "x").await;
     assert_eq!(refused(root), "RD0574");
