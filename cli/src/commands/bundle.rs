@@ -64,6 +64,7 @@ fn tell(place: &Place, report: &Report, compared: usize) -> Result<(), Fail> {
     if place.say.is_json() {
         let mut value = to_value(report)?;
         value["schema"] = json!(1);
+        value["errors"] = json!(report.first_failure.as_slice());
         return place.say.value(&value);
     }
     for line in lines(report, compared) {

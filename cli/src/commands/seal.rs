@@ -1,6 +1,6 @@
 //! `audit seal`, `export`, `receipt`, `consistency`, `erase`, `continue`: the signed log and what is given away of it.
 //!
-//! The log's key is used here and nowhere else. It lies in `STATE/keys/log-gen-N.key`, the anchor in `STATE/anchor/`, the
+//! The log's key is used here and nowhere else. It lies in `STATE/keys`, the anchor in `STATE/anchor/`, the
 //! published files in `STATE/log/`; the anchor is worth another disk.
 
 use std::path::{Path, PathBuf};
@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use base64ct::{Base64, Encoding};
 use redress::Engine;
 use redress::seal::{FileAnchor, SealError, Sealed, Sealer};
+use redress_ledger::KeyId;
 use redress_ledger::checkpoint::{CHECKPOINT_BYTES_MAX, log_origin};
 use redress_ledger::key::SigningKey;
-use redress_ledger::keyfile::key_path;
+use redress_ledger::keyfile::read_public;
 use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -31,7 +32,7 @@ pub struct SealArgs {
     /// Go on until SIGTERM or SIGINT; without it, what is committed now is sealed
     #[arg(long, short)]
     pub follow: bool,
-    /// File of the log's key [default: STATE/keys/log-gen-N.key]
+    /// File of the log's key [default: the one in STATE/keys]
     #[arg(long, value_name = "FILE")]
     pub log_key: Option<PathBuf>,
     /// Where the last signed head is remembered, best on another disk [default: STATE/anchor/log-gen-N]
@@ -53,7 +54,7 @@ pub struct ExportArgs {
     /// Only this run, with the keys and decisions that it rests on
     #[arg(long, value_name = "RUN")]
     pub run: Option<String>,
-    /// File of the log's key [default: STATE/keys/log-gen-N.key]
+    /// File of the log's key [default: the one in STATE/keys]
     #[arg(long, value_name = "FILE")]
     pub log_key: Option<PathBuf>,
 }
@@ -98,28 +99,38 @@ pub struct ContinueArgs {
     pub flags: ActFlags,
 }
 
-fn log_key(place: &Place, engine: &Engine, named: Option<&Path>) -> Result<SigningKey, Fail> {
-    let installation = engine.installation();
+/// The log's key: the file that was named, else the one in STATE/keys that the ledger says signs now.
+async fn log_key(place: &Place, engine: &Engine, named: Option<&Path>) -> Result<SigningKey, Fail> {
+    let keyring = engine.keyring().await?;
+    let in_force = keyring.as_ref().and_then(|keyring| keyring.log_key());
+    let in_force = in_force.ok_or_else(|| redress::Error::from(SealError::NotOpened))?;
     let path = match named {
         Some(path) => path.to_owned(),
-        None => key_path(&place.keys()?, &log_stem(installation.generation))?,
+        None => find(&place.keys()?, in_force.id())?,
     };
-    if named.is_none() && !path.exists() {
-        // Nothing can be sealed without it; whether the ledger is open at all is the more useful answer.
-        let text = format!(
-            "the log's key is not here: open the ledger (redress key open --as SOVEREIGN), or name the file with \
-             --log-key, {}",
-            path.display()
-        );
-        return Err(Fail::own("RD0915", text));
-    }
-    let name = log_origin(&installation.origin, installation.generation);
-    read_log_key(place, &path, &name)
+    read_log_key(place, &path, in_force.name())
 }
 
-fn sealer(place: &Place, engine: &Engine, args: &SealArgs) -> Result<Sealer, Fail> {
+fn find(keys: &Path, id: &KeyId) -> Result<PathBuf, Fail> {
+    let entries = std::fs::read_dir(keys).into_iter().flatten().flatten();
+    let mut paths = entries.map(|entry| entry.path());
+    let is_it = |path: &PathBuf| {
+        let public = path.extension().is_some_and(|end| end == "pub");
+        public && read_public(path).is_ok_and(|(_, vkey)| vkey.id() == id)
+    };
+    let found = paths.find(is_it).map(|path| path.with_extension("key"));
+    found.ok_or_else(|| {
+        let text = format!(
+            "the log's key {id} is not in {}: seal where it lies, or name the file with --log-key",
+            keys.display()
+        );
+        Fail::own("RD0915", text)
+    })
+}
+
+async fn sealer(place: &Place, engine: &Engine, args: &SealArgs) -> Result<Sealer, Fail> {
     let generation = engine.installation().generation;
-    let key = log_key(place, engine, args.log_key.as_deref())?;
+    let key = log_key(place, engine, args.log_key.as_deref()).await?;
     let state = place.state()?;
     let anchor = args.anchor.clone();
     let anchor = anchor.unwrap_or_else(|| state.join("anchor").join(log_stem(generation)));
@@ -138,10 +149,7 @@ fn sealer(place: &Place, engine: &Engine, args: &SealArgs) -> Result<Sealer, Fai
 /// [`Fail::Engine`] with RD0732 to RD0740: nothing was signed, unless the message says so.
 pub async fn seal(place: &Place, args: &SealArgs) -> Result<Exit, Fail> {
     let engine = place.engine().await?;
-    if engine.keyring().await?.is_none() {
-        return Err(redress::Error::from(SealError::NotOpened).into());
-    }
-    let mut sealer = sealer(place, &engine, args)?;
+    let mut sealer = sealer(place, &engine, args).await?;
     if args.follow {
         follow(place, &mut sealer).await?;
         return Ok(Exit::Done);
@@ -208,7 +216,7 @@ pub async fn export(place: &Place, args: &ExportArgs) -> Result<Exit, Fail> {
         Some(text) => Some(find_run(&engine, text).await?),
         None => None,
     };
-    let key = log_key(place, &engine, args.log_key.as_deref())?;
+    let key = log_key(place, &engine, args.log_key.as_deref()).await?;
     let exported = engine.export(&args.folder, run, &key).await?;
     if place.say.is_json() {
         place.say.value(&json!({

@@ -6,5 +6,6 @@ mod keys;
 mod kit;
 mod looking;
 mod operating;
+mod sealing;
 mod surroundings;
 mod working;

@@ -1,0 +1,235 @@
+//! The sealed ledger as its people meet it: sealed, given away, verified by somebody else, proven, erased, continued.
+
+use std::fs;
+use std::time::Duration;
+
+use redress_tests::{Running, eventually};
+
+use crate::kit::Kit;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A run of the shop that completes.
+fn a_run(kit: &Kit, order: &str) -> String {
+    let input = format!(r#"{{"order": "{order}", "qty": 1}}"#);
+    let view = kit.json(&["start", "shop", "--input", &input, "--wait"], 0);
+    view["run"].as_str().expect("a run").to_owned()
+}
+
+fn sealed(kit: &Kit) -> u64 {
+    kit.json(&["audit", "seal"], 0)["size"]
+        .as_u64()
+        .expect("a size")
+}
+
+/// Verifies a folder as somebody who has nothing but it and a trust file.
+fn stranger(kit: &Kit, folder: &str, more: &[&str], exit: i32) -> serde_json::Value {
+    let trust = kit.state().join("trust").display().to_string();
+    let elsewhere = kit.path("elsewhere").display().to_string();
+    let words = [
+        "audit",
+        "verify",
+        folder,
+        "--trust",
+        &trust,
+        "--state-dir",
+        &elsewhere,
+    ];
+    kit.json(&[&words[..], more].concat(), exit)
+}
+
+#[test]
+fn a_ledger_is_sealed_given_away_and_verified_by_a_stranger() {
+    let kit = Kit::opened();
+    let run = a_run(&kit, "a");
+    let size = sealed(&kit);
+    assert_eq!(size.to_string(), kit.records());
+    let folder = kit.path("bundle").display().to_string();
+    let exported = kit.json(&["audit", "export", &folder], 0);
+    assert_eq!(
+        (exported["size"].as_u64(), exported["records"].as_u64()),
+        (Some(size), Some(size))
+    );
+    let report = stranger(&kit, &folder, &[], 0);
+    assert_eq!(
+        (report["verdict"].as_str(), report["complete"].as_bool()),
+        (Some("VERIFIED"), Some(true))
+    );
+    kit.refused(&["audit", "export", &folder], 4, "RD0741");
+    // Whoever trusts nobody, or not this root, is told nothing good.
+    let nobody = kit.write("nobody", b"# nobody yet\n");
+    let report = kit.json(&["audit", "verify", &folder, "--trust", &nobody], 8);
+    assert_eq!(report["verdict"], "INCOMPLETE");
+    // What was remembered fits, and a later head does not fit an older folder.
+    let head = format!("{folder}/checkpoint");
+    let kept = kit.write("kept", &fs::read(&head).unwrap());
+    a_run(&kit, "b");
+    sealed(&kit);
+    let later = kit.path("later").display().to_string();
+    kit.ok(&["audit", "export", &later]);
+    let report = stranger(&kit, &later, &["--checkpoint", &kept], 0);
+    assert_eq!(report["consistent_with"][0].as_u64(), Some(size));
+    let newest = format!("{later}/checkpoint");
+    let report = stranger(&kit, &folder, &["--checkpoint", &newest], 7);
+    assert_eq!(report["first_failure"]["code"], "RD0657");
+    // One run alone, with what it rests on.
+    let one = kit.path("one").display().to_string();
+    kit.ok(&["audit", "export", &one, "--run", &run[..13]]);
+    assert_eq!(stranger(&kit, &one, &[], 0)["verdict"], "VERIFIED");
+    // A flipped byte.
+    let entries = fs::read_dir(kit.path("later/tile/entries/000.p")).unwrap();
+    let entries = entries.flatten().next().unwrap().path();
+    let mut bytes = fs::read(&entries).unwrap();
+    bytes[50] ^= 1;
+    fs::write(&entries, bytes).unwrap();
+    let report = stranger(&kit, &later, &[], 7);
+    assert_eq!(report["first_failure"]["position"], 0, "{report:#}");
+}
+
+#[test]
+fn a_ledger_that_is_not_open_says_how_to_open_it() {
+    let kit = Kit::shop();
+    let ran = kit.exits(&["audit", "seal"], 4);
+    assert!(
+        ran.err.contains("RD0733") && ran.err.contains("redress key open"),
+        "{}",
+        ran.err
+    );
+    let folder = kit.path("none").display().to_string();
+    kit.refused(&["audit", "export", &folder], 4, "RD0733");
+    assert!(!kit.path("none").exists());
+}
+
+#[test]
+fn a_record_and_two_heads_are_proven() {
+    let kit = Kit::opened();
+    let run = a_run(&kit, "a");
+    let old = sealed(&kit).to_string();
+    a_run(&kit, "b");
+    let new = sealed(&kit).to_string();
+    let receipt = kit.json(&["audit", "receipt", &run], 0);
+    let proof = receipt["proof"].as_str().unwrap();
+    assert!(
+        proof.starts_with("c2sp.org/tlog-proof@v1\nindex "),
+        "{proof}"
+    );
+    assert_eq!(
+        kit.ok(&["audit", "receipt", &run]).out.trim_end(),
+        proof.trim_end()
+    );
+    kit.refused(
+        &["audit", "receipt", &run, "--phase", "nowhere"],
+        4,
+        "RD0206",
+    );
+    let proof = kit.json(&["audit", "consistency", &old, &new], 0);
+    assert_eq!(proof["new"]["size"].to_string(), new);
+    kit.refused(&["audit", "consistency", &new, &old], 4, "RD0745");
+    kit.refused(&["audit", "consistency", "1", "999999"], 4, "RD0745");
+}
+
+#[test]
+fn a_following_sealer_stops_when_it_is_told_and_a_second_one_is_refused() {
+    let kit = Kit::opened();
+    let mut following = Running::start(&mut kit.command(&["audit", "seal", "--follow", "--jsonl"]));
+    let size = || kit.database.query_text("select size from redress.sealer");
+    eventually(LIMIT, "it seals", || size() == kit.records());
+    a_run(&kit, "a");
+    eventually(LIMIT, "it goes on", || size() == kit.records());
+    kit.refused(&["audit", "seal"], 4, "RD0732");
+    following.terminate();
+    assert!(following.wait(LIMIT).success(), "{}", following.stderr());
+    let last = following.stdout();
+    assert!(
+        last.lines().last().unwrap_or_default().contains(&size()),
+        "{last}"
+    );
+    assert_eq!(sealed(&kit).to_string(), kit.records());
+}
+
+#[test]
+fn an_older_database_is_a_fork_and_the_sovereign_continues_it() {
+    let kit = Kit::opened();
+    a_run(&kit, "a");
+    sealed(&kit);
+    let sql = |text: &str| kit.database.query_text(text);
+    sql("create table public.old_leaf as table redress.leaf; create table public.old_checkpoint as table redress.checkpoint;
+         create table public.old_sealer as table redress.sealer");
+    a_run(&kit, "b");
+    sealed(&kit);
+    let head = fs::read(kit.state().join("log/gen-1/checkpoint")).unwrap();
+    sql("alter table redress.leaf disable trigger leaf_is_append_only; alter table redress.checkpoint disable trigger checkpoint_is_append_only;
+         delete from redress.leaf; delete from redress.checkpoint; delete from redress.sealer;
+         insert into redress.leaf table public.old_leaf; insert into redress.checkpoint table public.old_checkpoint;
+         insert into redress.sealer table public.old_sealer;
+         alter table redress.leaf enable always trigger leaf_is_append_only;
+         alter table redress.checkpoint enable always trigger checkpoint_is_append_only");
+    let ran = kit.exits(&["audit", "seal"], 7);
+    assert!(
+        ran.err.contains("FORK") && ran.err.contains("ledger-fork"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(
+        fs::read(kit.state().join("log/gen-1/checkpoint")).unwrap(),
+        head
+    );
+    let anchor = kit.state().join("anchor/log-gen-1").display().to_string();
+    let go_on = kit.signed(&[
+        "audit",
+        "continue",
+        "--checkpoint",
+        &anchor,
+        "--reason",
+        "restored",
+    ]);
+    assert_eq!(kit.json(&go_on, 0)["generation"], 2);
+    a_run(&kit, "c");
+    assert_eq!(sealed(&kit).to_string(), kit.records());
+    let folder = kit.path("second").display().to_string();
+    kit.ok(&["audit", "export", &folder]);
+    let report = stranger(&kit, &folder, &["--checkpoint", &anchor], 8);
+    assert_eq!(report["warnings"][0], "carried-records", "{report:#}");
+    assert_eq!(report["first_failure"], serde_json::Value::Null);
+    assert_eq!(kit.json(&["check"], 0)["ok"], true);
+    assert_eq!(kit.json(&["audit", "verify"], 0)["verdict"], "verified");
+}
+
+#[test]
+fn the_log_seals_with_the_key_that_replaced_the_first() {
+    let kit = Kit::opened();
+    sealed(&kit);
+    let list = kit.json(&["key", "list", "--ledger"], 0);
+    let keys = list["ledger"]["keys"].as_array().unwrap();
+    let log = keys
+        .iter()
+        .find(|key| key["role"] == "log")
+        .expect("the log's key");
+    let name = log["name"].as_str().unwrap();
+    kit.ok(&[
+        "key",
+        "new",
+        name,
+        "--role",
+        "log",
+        "--file",
+        "log-second",
+        "--no-trust",
+    ]);
+    let public = kit
+        .state()
+        .join("keys/log-second.pub")
+        .display()
+        .to_string();
+    kit.ok(&kit.signed(&[
+        "key",
+        "rotate",
+        log["id"].as_str().unwrap(),
+        "--to",
+        &public,
+    ]));
+    a_run(&kit, "a");
+    assert_eq!(sealed(&kit).to_string(), kit.records());
+    let first = kit.state().join("keys/log-gen-1.key").display().to_string();
+    kit.refused(&["audit", "seal", "--log-key", &first], 4, "RD0734");
+}
