@@ -28,14 +28,32 @@ pub(crate) struct Giver {
 }
 
 impl Inner {
-    /// Signs and gives receipts for records that were just committed behind `seq`.
-    pub(crate) fn give_receipts(&self, run: Uuid, seq: i64, bytes: &[Vec<u8>]) {
-        let Some(giver) = &self.receipts else { return };
+    /// Signs receipts for records behind `seq`, which are not committed yet: nobody gets them before.
+    pub(crate) fn make_receipts(
+        &self,
+        run: Uuid,
+        seq: i64,
+        bytes: &[Vec<u8>],
+    ) -> Vec<(Receipt, Note)> {
+        let Some(giver) = &self.receipts else {
+            return Vec::new();
+        };
+        let mut receipts = Vec::with_capacity(bytes.len());
         for (seq, bytes) in (seq + 1..).zip(bytes) {
             let receipt = self.receipt_of(run, seq, leaf_hash(bytes));
             match receipt.sign(&giver.key) {
-                Ok(note) => giver.sink.receive(&receipt, &note),
+                Ok(note) => receipts.push((receipt, note)),
                 Err(error) => tracing::error!(%error, %run, seq, "a receipt could not be signed"),
+            }
+        }
+        receipts
+    }
+
+    /// Gives the receipts of what was just committed.
+    pub(crate) fn give_receipts(&self, receipts: &[(Receipt, Note)]) {
+        if let Some(giver) = &self.receipts {
+            for (receipt, note) in receipts {
+                giver.sink.receive(receipt, note);
             }
         }
     }

@@ -178,12 +178,13 @@ pub(crate) async fn finish(
         &plan,
         &checked,
     ];
-    let commit = end(session, async {
-        session.query_one(&append, &params).await.map(|_| ())
-    })
-    .await;
+    let last = async { session.query_one(&append, &params).await.map(|_| ()) };
+    // Signed while the server works, given only behind success of COMMIT.
+    let (commit, receipts) = futures_util::join!(end(session, last), async {
+        inner.make_receipts(run, entered.seq, &pages.bytes)
+    });
     if matches!(commit, Commit::Done(())) {
-        inner.give_receipts(run, entered.seq, &pages.bytes);
+        inner.give_receipts(&receipts);
     }
     commit
 }
