@@ -253,7 +253,7 @@ fn what_the_writers_make_is_verified() {
 /// Our writers, read by the verifier that knows none of our code.
 #[test]
 fn the_other_verifier_reads_what_the_writers_make() {
-    let Some(python) = interpreter() else {
+    let Some(python) = interpreter(Path::new(env!("CARGO_TARGET_TMPDIR"))) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

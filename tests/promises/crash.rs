@@ -19,13 +19,13 @@ pub(crate) fn call(bank: &Bank, args: &[&str]) -> Command {
     worker::call(env!("CARGO_BIN_EXE_redress-test-worker"), bank, args)
 }
 
-fn armed(bank: &Bank, args: &[&str], variable: &str, point: &str, n: u64) -> Running {
+pub(crate) fn armed(bank: &Bank, args: &[&str], variable: &str, point: &str, n: u64) -> Running {
     Running::start(call(bank, args).env(variable, format!("{point}:{n}")))
 }
 
 /// Runs an act to its end and gives what it printed; it must succeed.
 #[track_caller]
-fn done(bank: &Bank, args: &[&str]) -> String {
+pub(crate) fn done(bank: &Bank, args: &[&str]) -> String {
     let mut child = Running::start(&mut call(bank, args));
     let status = child.wait(LIMIT);
     assert!(
@@ -39,7 +39,7 @@ fn done(bank: &Bank, args: &[&str]) -> String {
 
 /// Whether a process died at its point; it must have succeeded otherwise.
 #[track_caller]
-fn died(child: &mut Running, what: &str) -> bool {
+pub(crate) fn died(child: &mut Running, what: &str) -> bool {
     let status: ExitStatus = child.wait(LIMIT);
     match status.signal() {
         Some(9) => true,

@@ -11,6 +11,7 @@ mod phase;
 mod release;
 mod schema;
 mod seal;
+mod seal_crash;
 mod spine;
 mod start;
 mod state;

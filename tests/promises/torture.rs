@@ -12,10 +12,23 @@ use crate::wire::rounds;
 const WORKERS: usize = 3;
 
 /// Numbers that look random, from a seed that is printed (xorshift).
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+    /// By `REDRESS_SEED`, else by the clock. The same seed gives the same plan of faults, not the same interleaving.
+    pub(crate) fn seeded() -> Self {
+        let seed = std::env::var("REDRESS_SEED").ok();
+        let seed = seed.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            now.map_or(1, |now| {
+                u64::try_from(now.as_nanos() & 0xffff_ffff).unwrap_or(1) | 1
+            })
+        });
+        println!("REDRESS_SEED={seed}");
+        Self(seed)
+    }
+
+    pub(crate) fn roll(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -28,18 +41,7 @@ impl Dice {
 async fn workers_are_killed_at_random_and_the_books_are_right() {
     let bank = Bank::new().await;
     let kills = rounds(20, 200);
-    // The same seed gives the same plan of faults, not the same interleaving.
-    let seed = std::env::var("REDRESS_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(|| {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            now.map_or(1, |now| {
-                u64::try_from(now.as_nanos() & 0xffff_ffff).unwrap_or(1) | 1
-            })
-        });
-    println!("REDRESS_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::seeded();
     let start = || {
         let mut command = call(&bank, &["work"]);
         command

@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The interpreter, or nothing and a loud line on standard error.
-pub fn interpreter() -> Option<PathBuf> {
+/// The interpreter, or nothing and a loud line on standard error; an environment is made below `folder`.
+pub fn interpreter(folder: &Path) -> Option<PathBuf> {
     let has = |python: &Path| {
         let mut probe = Command::new(python);
         let probe = probe.args([
@@ -25,7 +25,7 @@ pub fn interpreter() -> Option<PathBuf> {
     if has(&plain) {
         return Some(plain);
     }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("venv");
+    let folder = folder.join("venv");
     let python = folder.join("bin/python");
     if !has(&python) {
         let quiet =

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use redress::definition::HoldScope;
+use redress::ledger::{Hash, SigningKey, log_origin};
+use redress::seal::{FileAnchor, SealError, Sealed, Sealer};
 use redress::{Engine, Error, Released};
 use redress_tests::{bank, lab, worker};
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +15,8 @@ use tokio::sync::watch;
 
 /// As the command's: published, not drained.
 const NOT_DRAINED: u8 = 3;
+/// Between two tries while another sealer has the lease.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -41,6 +45,14 @@ async fn act(args: &[&str]) -> Result<ExitCode, Box<dyn Fault>> {
     match *args {
         ["work"] => work(&engine, false).await?,
         ["work", "until-idle"] => work(&engine, true).await?,
+        ["seal", seed, anchor, folder] => {
+            let sealer = sealer(&engine, seed, anchor, folder)?;
+            seal(sealer, true).await?;
+        }
+        ["seal", seed, anchor, folder, batch] => {
+            let sealer = sealer(&engine, seed, anchor, folder)?;
+            seal(sealer.batch(batch.parse()?), false).await?;
+        }
         ["start", saga, key, input] => {
             let start = engine.start(saga, serde_json::from_str(input)?).key(key);
             println!("{}", start.open().await?.run);
@@ -118,15 +130,61 @@ async fn engine(url: &str) -> Result<Engine, Box<dyn Fault>> {
     Ok(builder.build().await?)
 }
 
-async fn work(engine: &Engine, until_idle: bool) -> Result<(), Box<dyn Fault>> {
+/// Becomes true at SIGTERM.
+fn stopping() -> Result<watch::Receiver<bool>, Box<dyn Fault>> {
     let (stop, stopping) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate())?;
-    let listener = tokio::spawn(async move {
+    tokio::spawn(async move {
         terminate.recv().await;
         stop.send_replace(true);
         // Dropping the sender would stop a worker that should go on.
         std::future::pending::<()>().await;
     });
+    Ok(stopping)
+}
+
+fn sealer(
+    engine: &Engine,
+    seed: &str,
+    anchor: &str,
+    folder: &str,
+) -> Result<Sealer, Box<dyn Fault>> {
+    let installation = engine.installation();
+    let name = log_origin(&installation.origin, installation.generation);
+    let key = SigningKey::from_seed(&name, seed.parse::<Hash>()?.as_bytes())?;
+    Ok(engine.sealer(key, FileAnchor::new(anchor), folder))
+}
+
+/// Seals everything, or until it is told to stop; waits for the lease of one that died.
+async fn seal(mut sealer: Sealer, follow: bool) -> Result<(), Box<dyn Fault>> {
+    let stopping = stopping()?;
+    println!("ready");
+    loop {
+        let done = if follow {
+            let heard = |sealed: &Sealed| println!("{}", sealed.head.size);
+            sealer.follow(stopping.clone(), heard).await
+        } else {
+            sealer.seal().await.map(drop)
+        };
+        match done {
+            Err(Error::Seal(SealError::Busy { .. })) => {
+                if *stopping.borrow() {
+                    return Ok(());
+                }
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+            Ok(()) => break,
+        }
+    }
+    if !follow {
+        sealer.leave().await?;
+    }
+    Ok(())
+}
+
+async fn work(engine: &Engine, until_idle: bool) -> Result<(), Box<dyn Fault>> {
+    let stopping = stopping()?;
     let concurrency = env::var(worker::CONCURRENCY)
         .ok()
         .and_then(|text| text.parse().ok())
@@ -137,6 +195,5 @@ async fn work(engine: &Engine, until_idle: bool) -> Result<(), Box<dyn Fault>> {
     }
     println!("ready");
     worker.run(stopping).await?;
-    listener.abort();
     Ok(())
 }
