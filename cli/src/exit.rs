@@ -70,7 +70,7 @@ impl Exit {
             710..=720 => Self::Verification,
             721 => Self::Usage,
             730 | 732..=734 | 741..=745 => Self::Refused,
-            731 | 735 | 738 | 739 => Self::Verification,
+            731 | 735 | 738 | 739 | 746 => Self::Verification,
             736 | 737 => Self::Person,
             740 => Self::Failed,
             701..=706 | 804 => Self::Configuration,

@@ -399,6 +399,11 @@ pub const CHECK_HOLDS: Statement = Statement {
     name: "check_holds",
     text: include_str!("../read/check_holds.sql"),
 };
+/// Leaves with what their records say, in the order of positions: generation, first position, limit.
+pub const CHECK_LEAVES: Statement = Statement {
+    name: "check_leaves",
+    text: include_str!("../read/check_leaves.sql"),
+};
 /// Every run as it stands, after this one: run, limit.
 pub const CHECK_RUNS: Statement = Statement {
     name: "check_runs",
@@ -529,6 +534,11 @@ pub const SCHEMA_TRIGGERS: Statement = Statement {
     name: "schema_triggers",
     text: include_str!("../read/schema_triggers.sql"),
 };
+/// The head of the log, and the newest one that was signed.
+pub const SEALER_HEAD: Statement = Statement {
+    name: "sealer_head",
+    text: include_str!("../read/sealer_head.sql"),
+};
 /// The head of the system log.
 pub const SYSTEM_HEADS: Statement = Statement {
     name: "system_heads",
@@ -607,6 +617,7 @@ pub const STATEMENTS: &[Statement] = &[
     CHECK_DECISIONS,
     CHECK_DEFINITIONS,
     CHECK_HOLDS,
+    CHECK_LEAVES,
     CHECK_RUNS,
     COUNT_BLOBS,
     LIST_RUNS,
@@ -633,6 +644,7 @@ pub const STATEMENTS: &[Statement] = &[
     SCHEMA_RIGHTS,
     SCHEMA_TABLES,
     SCHEMA_TRIGGERS,
+    SEALER_HEAD,
     SYSTEM_HEADS,
     UNREFERENCED_BLOBS,
 ];

@@ -519,6 +519,56 @@ async fn an_erased_blob_is_gone_and_the_ledger_holds() {
     assert!(report.ok, "{:?}", report.findings);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn leaves_that_were_changed_behind_the_triggers_are_found() {
+    let (lab, engine) = lab().await;
+    let vault = Vault::open(&lab, &engine).await;
+    some_runs(&engine, 2).await;
+    vault.sealer(&engine).seal().await.expect("sealed");
+    let good = engine.check().await.expect("checked");
+    assert!(good.ok, "{:?}", good.findings);
+    lab.sql(
+        "create schema backup; create table backup.leaf as table redress.leaf;
+         create table backup.checkpoint as table redress.checkpoint; create table backup.sealer as table redress.sealer",
+    );
+    for change in [
+        "update redress.leaf set hash = sha256('x') where position = 3",
+        "update redress.leaf set seq = 9 where position = 4",
+        "delete from redress.leaf where position = 5",
+        "delete from redress.leaf where position = (select max(position) from redress.leaf)",
+        "delete from redress.checkpoint",
+        "update redress.sealer set root = sha256('x')",
+        "delete from redress.sealer",
+    ] {
+        behind_the_triggers(&lab, &["leaf", "checkpoint"], change);
+        let report = engine.check().await.expect("checked");
+        let codes: Vec<&str> = report.findings.iter().map(|found| found.code).collect();
+        assert!(codes.contains(&"RD0746"), "{change}: {codes:?}");
+        behind_the_triggers(
+            &lab,
+            &["leaf", "checkpoint"],
+            "delete from redress.leaf; insert into redress.leaf table backup.leaf;
+             delete from redress.checkpoint; insert into redress.checkpoint table backup.checkpoint;
+             delete from redress.sealer; insert into redress.sealer table backup.sealer",
+        );
+    }
+    // What the triggers and rights refuse, and whose absence is found.
+    for refused in [
+        "delete from redress.leaf",
+        "set session_replication_role = replica; update redress.leaf set hash = ''",
+        "truncate redress.checkpoint",
+    ] {
+        let error = lab.try_sql(refused).expect_err(refused);
+        assert!(error.starts_with("RDA01"), "{refused}: {error}");
+    }
+    lab.sql("alter table redress.leaf disable trigger leaf_is_append_only");
+    let report = engine.check().await.expect("checked");
+    assert_eq!(
+        report.findings.first().map(|found| found.code),
+        Some("RD0694")
+    );
+}
+
 /// Dumps a database and restores it on another server, as a person would.
 fn restored(from: &Lab, to: &TestCluster) -> Option<TestDatabase> {
     let dump = TestCluster::binaries().bin.join("pg_dump");

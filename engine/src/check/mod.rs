@@ -14,6 +14,7 @@ mod expected;
 mod model;
 mod of_runs;
 mod replay;
+mod sealed;
 mod stream;
 mod tale;
 
@@ -36,6 +37,7 @@ impl Engine {
         let (mut runs, mut records) = (0, 0);
         if drift::drift(&reading, &mut findings).await? {
             (runs, records) = replay::replay(&reading, &mut findings).await?;
+            sealed::sealed(&reading, &mut findings).await?;
         }
         reading.end().await;
         Ok(CheckReport {

@@ -84,6 +84,8 @@ pub enum Fault {
     Definition,
     /// The list of refusals is not what the records say.
     Refusal,
+    /// The log of leaves is not that of the records, or not what was signed.
+    Leaf,
     /// A trigger that keeps records append-only is missing, changed or not always on.
     Trigger,
     /// A function is missing, changed, or its search_path is not pinned.
@@ -127,6 +129,7 @@ impl Fault {
             Self::SystemHead => "RD0697",
             Self::Constraint => "RD0698",
             Self::Table => "RD0699",
+            Self::Leaf => "RD0746",
         }
     }
 
@@ -154,6 +157,7 @@ impl Fault {
             Self::SystemHead => "system.head",
             Self::Constraint => "constraint",
             Self::Table => "table",
+            Self::Leaf => "leaf",
         }
     }
 }

@@ -119,4 +119,11 @@ pub(super) const PAGES: &[Page] = &[
         NOTHING,
         "Take sizes of published checkpoints: the second line of each; the newest is what `redress audit seal` says.",
     ),
+    page(
+        "RD0746",
+        "the leaves differ",
+        "A leaf is missing or is not the record that it names, or the leaves do not make the head that was signed: the tables of the sealed log were changed around the engine.",
+        "The ledger and the tables are as they were found; nothing was written.",
+        "Stop the sealer, keep the database as it is, compare with the anchor and the published files, and treat it as a fork: `redress explain RD0735`.",
+    ),
 ];

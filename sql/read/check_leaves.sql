@@ -1,0 +1,7 @@
+-- Leaves with what their records say, in the order of positions: generation, first position, limit.
+select l.position, l.run, l.seq, l.hash, r.hash
+from redress.leaf l
+left join redress.record r on r.run = l.run and r.seq = l.seq
+where l.generation = $1 and l.position >= $2
+order by l.position
+limit $3
