@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use redress::name::Name;
 use redress::plan::{Action, Plan};
 use redress::{Engine, Error, StoredPlan};
-use redress_ledger::{Envelope, Hash};
+use redress_ledger::Hash;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::commands::apart;
 use crate::commands::find_run;
 use crate::commands::look::{print_run, quorum_text};
 use crate::exit::Exit;
@@ -44,9 +45,15 @@ pub struct ApproveArgs {
     /// Why
     #[arg(long, value_name = "TEXT", default_value = "approved")]
     pub reason: String,
-    /// A signed decision that was made elsewhere (a DSSE envelope)
+    /// What was signed elsewhere: a signature of `ssh-keygen -Y sign`, or a DSSE envelope
     #[arg(long, value_name = "FILE", conflicts_with = "signer")]
     pub signature: Option<PathBuf>,
+    /// The decision that a signature of `ssh-keygen` is about [default: FILE of --signature FILE.tbs.sig]
+    #[arg(long, value_name = "FILE", requires = "signature")]
+    pub decision: Option<PathBuf>,
+    /// Sign nothing; write the decision for somebody to sign elsewhere
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["signer", "signature"])]
+    pub out: Option<PathBuf>,
 }
 
 /// What to apply.
@@ -136,10 +143,16 @@ async fn standing_plan(
 pub async fn approve(place: &Place, args: &ApproveArgs) -> Result<Exit, Fail> {
     let engine = place.engine().await?;
     let stored = find_plan(&engine, &args.plan).await?;
+    if let Some(out) = &args.out {
+        let decision = engine.decision_on(&stored, &args.reason).await?;
+        let written = apart::write_out(&decision, out)?;
+        apart::tell(place, &stored, &written)?;
+        return Ok(Exit::Done);
+    }
     let approval = match &args.signature {
         Some(file) => {
-            let envelope =
-                Envelope::from_json(&read_file(file, ENVELOPE_BYTES_MAX)?).map_err(Error::from)?;
+            let decision = args.decision.as_deref();
+            let envelope = apart::read_signed(place, &engine, file, decision).await?;
             engine.approve_envelope(&stored, envelope).await?
         }
         None => {
@@ -331,5 +344,4 @@ const CHOICES: [Action; 5] = [
 ];
 const REASON: &str = "asked for by an operator";
 const PREFIX_CHARS: usize = 12;
-const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 const PLAN_BYTES_MAX: usize = 16 << 20;

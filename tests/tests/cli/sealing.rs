@@ -1,6 +1,7 @@
 //! The sealed ledger as its people meet it: sealed, given away, verified by somebody else, proven, erased, continued.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use redress_tests::{Running, eventually};
@@ -232,4 +233,59 @@ fn the_log_seals_with_the_key_that_replaced_the_first() {
     assert_eq!(sealed(&kit).to_string(), kit.records());
     let first = kit.state().join("keys/log-gen-1.key").display().to_string();
     kit.refused(&["audit", "seal", "--log-key", &first], 4, "RD0734");
+}
+
+/// People sign with the key they have.
+#[test]
+fn a_plan_is_approved_with_a_key_of_openssh() {
+    let kit = Kit::opened();
+    let keygen = |words: &[&str]| {
+        let ran = Command::new("ssh-keygen").args(words).output();
+        ran.map(|ran| {
+            (
+                ran.status.success(),
+                String::from_utf8_lossy(&ran.stderr).into_owned(),
+            )
+        })
+    };
+    let (key, other) = (kit.path("id_ed25519"), kit.path("id_other"));
+    for (path, who) in [(&key, "olga"), (&other, "mallory")] {
+        let path = path.display().to_string();
+        let made = keygen(&["-q", "-t", "ed25519", "-N", "", "-C", who, "-f", &path]);
+        let Ok((true, _)) = made else {
+            eprintln!("SKIPPED: there is no ssh-keygen here: {made:?}");
+            return;
+        };
+    }
+    let public = format!("{}.pub", key.display());
+    kit.ok(&kit.signed(&["key", "register", &public, "--role", "sovereign"]));
+    let run = kit.failed_run("a");
+    kit.ok(&["plan", &run]);
+    let out = kit.path("decision").display().to_string();
+    let written = kit.json(&["approve", &run, "--out", &out], 0);
+    let bytes = written["to_be_signed"].as_str().unwrap().to_owned();
+    kit.refused(&["approve", &run, "--out", &out], 1, "RD0921");
+    let signature = format!("{bytes}.sig");
+    let sign = |key: &std::path::Path, namespace: &str| {
+        let _ = fs::remove_file(&signature);
+        let key = key.display().to_string();
+        let signed = keygen(&["-q", "-Y", "sign", "-n", namespace, "-f", &key, &bytes]);
+        assert!(matches!(signed, Ok((true, _))), "{signed:?}");
+    };
+    let approve = ["approve", &run, "--signature", &signature];
+    sign(&other, "redress-decision");
+    kit.refused(&approve, 4, "RD0547");
+    sign(&key, "git");
+    assert_eq!(kit.run(&approve).exit, 4, "another namespace");
+    sign(&key, "redress-decision");
+    let approved = kit.json(&approve, 0);
+    assert_eq!(
+        (approved["principal"].as_str(), approved["role"].as_str()),
+        (Some("olga"), Some("sovereign"))
+    );
+    kit.ok(&["apply", &run]);
+    sealed(&kit);
+    let folder = kit.path("signed").display().to_string();
+    kit.ok(&["audit", "export", &folder]);
+    assert_eq!(stranger(&kit, &folder, &[], 0)["verdict"], "VERIFIED");
 }

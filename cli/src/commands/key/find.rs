@@ -6,8 +6,11 @@ use redress_ledger::key::{KeyId, Vkey};
 use redress_ledger::keyfile::{key_path, read_public};
 use redress_ledger::keyring::{KeyRole, Keyring, LedgerKey};
 
+use redress_ledger::sshsig::{SSH_BYTES_MAX, read_public_key};
+
 use crate::fail::Fail;
 use crate::place::Place;
+use crate::read::read_file;
 
 /// A public key, and what the place where it was found says that it is for.
 #[derive(Debug)]
@@ -89,11 +92,33 @@ pub fn public_key(place: &Place, text: &str) -> Result<Found, Fail> {
 }
 
 fn found_in(path: &Path) -> Result<Found, Fail> {
+    if let Some(found) = openssh(path)? {
+        return Ok(found);
+    }
     let (role, vkey) = read_public(path)?;
     Ok(Found {
         vkey,
         stated: Some(role),
     })
+}
+
+/// The key of a file as `id_ed25519.pub`; its comment names the person.
+fn openssh(path: &Path) -> Result<Option<Found>, Fail> {
+    let text = read_file(path, SSH_BYTES_MAX)?;
+    let text = String::from_utf8_lossy(&text);
+    if !text.starts_with("ssh-") && !text.starts_with("sk-ssh-") {
+        return Ok(None);
+    }
+    let (key, name) =
+        read_public_key(&text).map_err(|error| Fail::own(error.code(), error.to_string()))?;
+    let vkey = Vkey::new(&name, key).map_err(|error| {
+        let text = format!(
+            "the comment of the key's line names its holder, a word without spaces: {error}, {}",
+            path.display()
+        );
+        Fail::own(error.code(), text)
+    })?;
+    Ok(Some(Found { vkey, stated: None }))
 }
 
 /// The key of the ledger that a text means: an id, a name, or `log`; one that counts before one that did.
