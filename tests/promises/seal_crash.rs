@@ -201,26 +201,36 @@ async fn a_following_sealer_is_killed_at_random_and_everything_is_sealed_once() 
     let mut dice = Dice::seeded();
     let mut worker = Running::start(call(&bank, &["work"]).env(CONCURRENCY, "4"));
     let mut sealer = follow(&bank, &vault);
-    let (mut opened, mut met, mut seen) = (0, 0, Vec::new());
+    let (mut opened, mut met, mut between, mut seen) = (0, 0, 0, Vec::new());
+    let mut at_last_death = 0;
     for kill in 0..kills * 10 {
-        // Not vacuous: so many of them died while they had the lease. Mostly each kill sees to that.
+        // Not vacuous: so many of them died after they had committed a head. Mostly each kill sees to that.
         if met == kills {
             break;
         }
+        let before = sealed(&bank);
         bank.open("transfer", opened..opened + 4, true).await;
         opened += 4;
         eventually(LIMIT, "a sealer has the lease, or waits for it", || {
             assert!(sealer.poll().is_none(), "{kill}: {}", sealer.stderr());
             sealer.stdout().contains("ready")
         });
-        tokio::time::sleep(Duration::from_millis(150 + dice.roll(600))).await;
+        if kill % 2 == 0 {
+            tokio::time::sleep(Duration::from_millis(150 + dice.roll(600))).await;
+        } else {
+            // At once when a head is committed, and it may still have to be anchored and published.
+            eventually(LIMIT, "a new head", || sealed(&bank) > before);
+        }
         sealer.kill();
-        met += usize::from(sealer.stdout().lines().count() > 1);
         let log = read_published(&vault.path("log"));
         let log = log.map_or(0, |head| head.size);
         let anchor = size_of(vault.anchored().as_ref());
         let stands = sealed(&bank);
         assert!(log <= anchor && anchor <= stands, "{log} {anchor} {stands}");
+        let committed = stands > at_last_death;
+        met += usize::from(committed);
+        between += usize::from(committed && log < stands);
+        at_last_death = stands;
         seen.extend(vault.published());
         sealer = follow(&bank, &vault);
     }
@@ -243,7 +253,10 @@ async fn a_following_sealer_is_killed_at_random_and_everything_is_sealed_once() 
     assert!(sealer.wait(LIMIT).success(), "{}", sealer.stderr());
     assert_eq!(bank.sql("select owner is null from redress.sealer"), "t");
     seen.dedup();
-    println!("{met} kills, {} heads seen, {records} records", seen.len());
+    let heads = seen.len();
+    println!(
+        "{met} kills, {between} between COMMIT and publishing; {heads} heads, {records} records"
+    );
     is_sealed_once(&bank, &vault, "all", &seen).await;
     let tally = bank.audit_twice().await;
     assert_eq!(tally.completed + tally.compensated, opened, "{tally:?}");

@@ -45,13 +45,9 @@ async fn act(args: &[&str]) -> Result<ExitCode, Box<dyn Fault>> {
     match *args {
         ["work"] => work(&engine, false).await?,
         ["work", "until-idle"] => work(&engine, true).await?,
-        ["seal", seed, anchor, folder] => {
+        ["seal", seed, anchor, folder, ref batch @ ..] => {
             let sealer = sealer(&engine, seed, anchor, folder)?;
-            seal(sealer, true).await?;
-        }
-        ["seal", seed, anchor, folder, batch] => {
-            let sealer = sealer(&engine, seed, anchor, folder)?;
-            seal(sealer.batch(batch.parse()?), false).await?;
+            seal(sealer, batch.first().copied()).await?;
         }
         ["start", saga, key, input] => {
             let start = engine.start(saga, serde_json::from_str(input)?).key(key);
@@ -155,8 +151,12 @@ fn sealer(
     Ok(engine.sealer(key, FileAnchor::new(anchor), folder))
 }
 
-/// Seals everything, or until it is told to stop; waits for the lease of one that died.
-async fn seal(mut sealer: Sealer, follow: bool) -> Result<(), Box<dyn Fault>> {
+/// Seals until it is told to stop, or everything once in batches of this size; waits for the lease of one that died.
+async fn seal(mut sealer: Sealer, batch: Option<&str>) -> Result<(), Box<dyn Fault>> {
+    let follow = batch.is_none();
+    if let Some(batch) = batch {
+        sealer = sealer.batch(batch.parse()?);
+    }
     let stopping = stopping()?;
     println!("ready");
     loop {
