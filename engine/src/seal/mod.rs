@@ -42,6 +42,8 @@ use publish::Publisher;
 pub const BATCH_RECORDS: usize = 8_192;
 /// Pause of a sealer that found nothing new.
 const IDLE: Duration = Duration::from_millis(100);
+/// Pause while another sealer has the lease.
+const STAND_BY: Duration = Duration::from_secs(1);
 /// Longest pause after an error.
 const ERROR_PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -140,7 +142,8 @@ impl Sealer {
         }
     }
 
-    /// Seals until `shutdown` becomes true (or its sender is gone); `sealed` hears of each new head.
+    /// Seals until `shutdown` becomes true (or its sender is gone); `sealed` hears of each new head. While another sealer
+    /// has the lease it stands by.
     ///
     /// # Errors
     /// [`Error::Seal`] when nothing may be signed any more. A database that is away is waited for.
@@ -158,6 +161,11 @@ impl Sealer {
                     if done.records > 0 {
                         sealed(&done);
                     }
+                }
+                // The one before may have died with its lease: whoever waits takes over.
+                Err(Error::Seal(error @ SealError::Busy { .. })) => {
+                    tracing::info!(%error, "standing by");
+                    pause = STAND_BY;
                 }
                 Err(error) if is_passing(&error) => {
                     tracing::warn!(%error, "sealing; tried again");

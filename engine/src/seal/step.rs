@@ -110,6 +110,9 @@ impl Sealer {
             .sign(&self.key)
             .map_err(SealError::from)?
             .to_bytes();
+        if head.size == 0 && self.anchor.read()?.is_none() {
+            self.anchor_the_beginning()?;
+        }
         self.commit(session, fence, &head, &extension, &note)
             .await?;
         crash::point("seal.after_commit");
@@ -132,6 +135,17 @@ impl Sealer {
             head: checkpoint,
             more: extension.more,
         })
+    }
+
+    /// Remembers the log without a leaf before its first COMMIT: a death behind that COMMIT could not be told from a lost
+    /// anchor otherwise.
+    fn anchor_the_beginning(&self) -> Result<(), SealError> {
+        let beginning = Checkpoint {
+            origin: self.origin(),
+            size: 0,
+            root: Frontier::new().root(),
+        };
+        self.anchor.write(&beginning.sign(&self.key)?.to_bytes())
     }
 
     async fn read_head(&self, session: &Session, fence: i64) -> Result<Head, Error> {
