@@ -32,8 +32,13 @@ pub fn pages() -> impl Iterator<Item = &'static Page> {
     pages::BLOCKS.iter().flat_map(|block| block.iter())
 }
 
-/// The page of a code.
+/// Pages that are also known by the name of a duty.
+const NAMES: &[(&str, &str)] = &[("ledger-fork", "RD0735")];
+
+/// The page of a code, or of a duty by its name.
 pub fn page(code: &str) -> Option<&'static Page> {
+    let named = NAMES.iter().find(|(name, _)| *name == code);
+    let code = named.map_or(code, |(_, code)| code);
     pages().find(|page| page.code == code)
 }
 

@@ -77,3 +77,14 @@ fn pages_stand_in_order_once_and_say_everything() {
         }
     }
 }
+
+#[test]
+fn a_duty_that_has_a_name_has_a_page() {
+    for (name, code) in crate::NAMES {
+        assert_eq!(
+            crate::page(name).map(|page| page.code),
+            Some(*code),
+            "{name}"
+        );
+    }
+}

@@ -9,7 +9,7 @@ use crate::place::Place;
 /// Which code.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The code, such as RD0421; without one, all of them are listed
+    /// The code, such as RD0421, or a duty, such as ledger-fork; without one, all codes are listed
     pub code: Option<String>,
 }
 
@@ -21,8 +21,8 @@ pub fn explain(place: &Place, args: &Args) -> Result<Exit, Fail> {
     let Some(code) = &args.code else {
         return list(place);
     };
-    let code = code.to_ascii_uppercase();
-    let page = redress_runbooks::page(&code)
+    let page = redress_runbooks::page(code)
+        .or_else(|| redress_runbooks::page(&code.to_ascii_uppercase()))
         .ok_or_else(|| Fail::own("RD0925", format!("no such code: {code}")))?;
     if place.say.is_json() {
         place.say.value(&json!({
