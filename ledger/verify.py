@@ -681,7 +681,7 @@ OF_A_RUN = MOVES_BASIS | {
 
 ROOT_ACTS = {
     "key.registered", "key.rotated", "key.revoked", "key.compromised", "policy.set",
-    "policy.retired", "blob.erased", "generation.opened",
+    "policy.retired", "blob.erased", "runs.archived", "generation.opened",
 }  # fmt: skip
 
 KEY_ACTS = {
@@ -1095,6 +1095,7 @@ BODY_MEMBERS = {
     "key.revoked": {"key", "decision"},
     "key.compromised": {"key", "since", "decision"},
     "blob.erased": {"blob", "decision"},
+    "runs.archived": {"before", "through", "runs", "records", "digest", "manifest", "decision"},
 }
 
 
@@ -1225,6 +1226,14 @@ class Keyring:
             return self._compromise(body, position), self.root, None
         if kind == "blob.erased":
             member(body, "blob", _plain_uuid)
+        elif kind == "runs.archived":
+            member(body, "before", is_time)
+            for name in ("through", "runs", "records"):
+                member(body, name, _is_positive)
+            member(body, "digest", is_hash)
+            member(body, "manifest", is_hash)
+            if body["through"] > position:
+                raise Fault("RD0660", "the body's member is missing or not valid: through")
         else:
             member(body, "policy", is_hash)
         return (lambda: None), self.root, None
@@ -1386,6 +1395,10 @@ class Keyring:
 
 def is_text(value):
     return isinstance(value, str)
+
+
+def _is_positive(value):
+    return is_int(value) and value > 0
 
 
 def _plain_uuid(value):

@@ -207,6 +207,9 @@ impl Inner {
                 if kind == Kind::BlobErased {
                     self.erase(session, &record.body).await?;
                 }
+                if kind == Kind::RunsArchived {
+                    self.take_out(session, &record).await?;
+                }
                 bytes.push(encoded.bytes);
             }
             keyring.check_roots(file)?;
@@ -309,11 +312,9 @@ impl Inner {
 
 /// The kind of the record that an act allows, if that is one of the keys and the keyring has not changed meanwhile.
 fn key_kind(keyring: &Keyring, act: &Act) -> Result<Kind, DecisionError> {
-    let kind = act
-        .act
-        .parse()
-        .ok()
-        .filter(|kind: &Kind| kind.is_key_act() || *kind == Kind::BlobErased);
+    let kind = act.act.parse().ok().filter(|kind: &Kind| {
+        kind.is_key_act() || matches!(kind, Kind::BlobErased | Kind::RunsArchived)
+    });
     let kind = kind.ok_or(DecisionError::OtherPurpose(act.id))?;
     if keyring.is_next(act) {
         Ok(kind)

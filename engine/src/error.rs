@@ -158,6 +158,17 @@ pub enum Error {
     /// No such blob, or it was erased before.
     #[error("there is no blob {0}, or it was erased before")]
     UnknownBlob(Uuid),
+    /// The run ended long ago and its records are in an archive.
+    #[error("the run was archived: its records are in an archive of the ledger, run {0}")]
+    Archived(Uuid),
+    /// An archive cannot give what it should have.
+    #[error("the archive has not what it should have: {why}, {path}")]
+    Archive {
+        /// What is missing or differs.
+        why: String,
+        /// Which one.
+        path: String,
+    },
     /// A bundle could not be written.
     #[error("the bundle was not written: {why}, {path}")]
     Export {
@@ -241,6 +252,8 @@ impl Error {
             | Self::Replayed(_)
             | Self::NoTrust
             | Self::Export { .. }
+            | Self::Archived(_)
+            | Self::Archive { .. }
             | Self::UnknownBlob(_)
             | Self::Decision(_) => Class::Refused,
             Self::Baseline { .. } => Class::Business,
@@ -298,6 +311,8 @@ impl Error {
             Self::Seal(error) => error.code(),
             Self::Export { .. } => "RD0741",
             Self::UnknownBlob(_) => "RD0743",
+            Self::Archived(_) => "RD0748",
+            Self::Archive { .. } => "RD0749",
             Self::Adapter(error) => error.code(),
             Self::Schema(error) => error.code(),
             Self::Log(error) => error.code(),

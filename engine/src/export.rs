@@ -18,12 +18,15 @@ use redress_ledger::bundle::{
 };
 use redress_ledger::note::Note;
 use redress_ledger::tree::{Bundler, Node, TileBytes, Tiler, inclusion_nodes, inclusion_proof};
-use redress_ledger::{Checkpoint, Frontier, Hash, Record, SigningKey, TlogProof, to_canonical};
+use redress_ledger::{
+    Checkpoint, Frontier, Hash, Record, SigningKey, TlogProof, log_origin, to_canonical,
+};
 use redress_sql as sql;
 use serde_json::json;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use crate::archive::Archives;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::seal::SealError;
@@ -70,19 +73,21 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Seal`] when nothing is sealed or the leaves are not those that were signed; [`Error::UnknownRun`] when
-    /// the run has no sealed record; [`Error::Export`] when the folder stands already or cannot be written.
+    /// the run has no sealed record; [`Error::Export`] when the folder stands already or cannot be written;
+    /// [`Error::Archived`] when a record is in none of the `archives`, [`Error::Archive`] when one is not as it was.
     pub async fn export(
         &self,
         folder: &Path,
         run: Option<Uuid>,
         log_key: &SigningKey,
+        archives: &mut Archives,
     ) -> Result<Exported, Error> {
         let mut files = Files::begin(folder)?;
         let reading = Reading::begin(&self.inner).await?;
         let head = reading.signed_head(None).await?;
         let records = match run {
-            None => reading.write_ledger(&head, &mut files).await?,
-            Some(run) => reading.write_run(&head, run, &mut files).await?,
+            None => reading.write_ledger(&head, &mut files, archives).await?,
+            Some(run) => reading.write_run(&head, run, &mut files, archives).await?,
         };
         files.write(CHECKPOINT_NAME, &head.note)?;
         files.write(FORMAT_NAME, FORMAT.as_bytes())?;
@@ -112,11 +117,17 @@ impl Engine {
     /// The proof that a record of a run is in the log: its last one, or the last one of a phase.
     ///
     /// # Errors
-    /// [`Error::UnknownRun`] when there is no such sealed record; [`Error::Seal`] when nothing is sealed.
-    pub async fn receipt(&self, run: Uuid, phase: Option<&str>) -> Result<Receipt, Error> {
+    /// [`Error::UnknownRun`] when there is no such sealed record; [`Error::Seal`] when nothing is sealed;
+    /// [`Error::Archived`] when the record is in none of the `archives`.
+    pub async fn receipt(
+        &self,
+        run: Uuid,
+        phase: Option<&str>,
+        archives: &mut Archives,
+    ) -> Result<Receipt, Error> {
         let reading = Reading::begin(&self.inner).await?;
         let head = reading.signed_head(None).await?;
-        let entries = reading.entries_of(&head, &[run]).await?;
+        let entries = reading.entries_of(&head, &[run], archives).await?;
         let fits = |entry: &&Entry| {
             phase.is_none_or(|phase| {
                 Record::decode(&entry.bytes).is_ok_and(|record| {
@@ -140,6 +151,14 @@ impl Engine {
             record: entry.bytes.clone(),
             proof,
         })
+    }
+
+    /// How many records are sealed.
+    pub(crate) async fn sealed_size(&self) -> Result<u64, Error> {
+        let reading = Reading::begin(&self.inner).await?;
+        let head = reading.signed_head(None).await?;
+        reading.end().await;
+        Ok(head.checkpoint.size)
     }
 
     /// The proof that the log of a later size begins with that of an earlier one (RFC 6962), and the roots of both.
@@ -202,21 +221,6 @@ struct Entry {
     bytes: Vec<u8>,
 }
 
-impl Entry {
-    fn read(row: &Row) -> Result<Entry, Error> {
-        let (run, seq): (Uuid, i64) = (row.try_get(1)?, row.try_get(2)?);
-        let bytes: Option<Vec<u8>> = row.try_get(4)?;
-        let position: i64 = row.try_get(0)?;
-        Ok(Entry {
-            position: u64::try_from(position).unwrap_or_default(),
-            run,
-            seq,
-            hash: hash_at(row, 3)?,
-            bytes: bytes.ok_or(SealError::Gap { run, seq })?,
-        })
-    }
-}
-
 fn number(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
@@ -258,7 +262,12 @@ impl Reading<'_> {
         Ok(SignedHead { checkpoint, note })
     }
 
-    async fn write_ledger(&self, head: &SignedHead, files: &mut Files) -> Result<u64, Error> {
+    async fn write_ledger(
+        &self,
+        head: &SignedHead,
+        files: &mut Files,
+        archives: &mut Archives,
+    ) -> Result<u64, Error> {
         let generation = self.inner.installation.generation;
         let size = head.checkpoint.size;
         let (mut tiler, mut bundler) = (Tiler::new(), Bundler::new());
@@ -272,7 +281,7 @@ impl Reading<'_> {
                 return Err(other_root(head));
             }
             for row in &rows {
-                let entry = Entry::read(row)?;
+                let entry = self.entry(row, archives)?;
                 if entry.position != tiler.size() {
                     return Err(other_root(head));
                 }
@@ -283,7 +292,8 @@ impl Reading<'_> {
                 {
                     files.write_tile(tile)?;
                 }
-                self.write_blobs(&entry.bytes, &mut blobs, files).await?;
+                self.write_blobs(&entry.bytes, &mut blobs, files, archives)
+                    .await?;
             }
         }
         for tile in bundler.cut().iter().chain(&tiler.cut()) {
@@ -294,6 +304,31 @@ impl Reading<'_> {
         }
         self.write_heads(size, files).await?;
         Ok(size)
+    }
+
+    /// A sealed record, from an archive when it has left.
+    fn entry(&self, row: &Row, archives: &mut Archives) -> Result<Entry, Error> {
+        let (run, seq): (Uuid, i64) = (row.try_get(1)?, row.try_get(2)?);
+        let position: i64 = row.try_get(0)?;
+        let position = u64::try_from(position).unwrap_or_default();
+        let (hash, bytes): (Hash, Option<Vec<u8>>) = (hash_at(row, 3)?, row.try_get(4)?);
+        let bytes = match bytes {
+            Some(bytes) => bytes,
+            None if row.try_get(5)? => {
+                let installation = &self.inner.installation;
+                let origin = log_origin(&installation.origin, installation.generation);
+                let bytes = archives.record(&origin, position, hash)?;
+                bytes.ok_or(Error::Archived(run))?
+            }
+            None => return Err(SealError::Gap { run, seq }.into()),
+        };
+        Ok(Entry {
+            position,
+            run,
+            seq,
+            hash,
+            bytes,
+        })
     }
 
     async fn write_heads(&self, size: u64, files: &mut Files) -> Result<(), Error> {
@@ -324,13 +359,14 @@ impl Reading<'_> {
         head: &SignedHead,
         run: Uuid,
         files: &mut Files,
+        archives: &mut Archives,
     ) -> Result<u64, Error> {
         let installation = &self.inner.installation;
         let runs: Vec<Uuid> = [run]
             .into_iter()
             .chain(installation.system_runs())
             .collect();
-        let entries = self.entries_of(head, &runs).await?;
+        let entries = self.entries_of(head, &runs, archives).await?;
         if !entries.iter().any(|entry| entry.run == run) {
             return Err(Error::UnknownRun(format!("{run} with a sealed record")));
         }
@@ -342,19 +378,25 @@ impl Reading<'_> {
             let proof = proof_of(head, &nodes, entry.position)?;
             let proof = proof.to_bytes().map_err(|error| files.failed(error))?;
             files.write(&proof_name(entry.position), &proof)?;
-            self.write_blobs(&entry.bytes, &mut blobs, files).await?;
+            self.write_blobs(&entry.bytes, &mut blobs, files, archives)
+                .await?;
         }
         files.write(&checkpoint_name(head.checkpoint.size), &head.note)?;
         Ok(entries.len() as u64)
     }
 
-    async fn entries_of(&self, head: &SignedHead, runs: &[Uuid]) -> Result<Vec<Entry>, Error> {
+    async fn entries_of(
+        &self,
+        head: &SignedHead,
+        runs: &[Uuid],
+        archives: &mut Archives,
+    ) -> Result<Vec<Entry>, Error> {
         let generation = self.inner.installation.generation;
         let until = number(head.checkpoint.size);
         let rows = self
             .query(sql::ENTRIES_OF_RUNS, &[&generation, &runs, &until])
             .await?;
-        rows.iter().map(Entry::read).collect()
+        rows.iter().map(|row| self.entry(row, archives)).collect()
     }
 
     /// The hashes that the proofs of these positions need; the whole tree is walked and must be the signed one.
@@ -419,6 +461,7 @@ impl Reading<'_> {
         bytes: &[u8],
         written: &mut BTreeSet<Uuid>,
         files: &mut Files,
+        archives: &Archives,
     ) -> Result<(), Error> {
         // Most records name none and are not even read.
         if !bytes.windows(7).any(|part| part == b"\"$blob\"") {
@@ -440,13 +483,36 @@ impl Reading<'_> {
                 continue;
             }
             let rows = self.query(sql::BLOB_BY_ID, &[&blob.id]).await?;
-            let Some(row) = rows.first() else { continue };
+            let Some(row) = rows.first() else {
+                if let Some(file) = self.archived_blob(&blob, archives).await? {
+                    files.write(&blob_name(blob.id), &file)?;
+                }
+                continue;
+            };
             let (salt, content): (&[u8], &[u8]) = (row.try_get(1)?, row.try_get(2)?);
             let file = json!({"content": Base64::encode_string(content), "salt": Base64::encode_string(salt)});
             let file = to_canonical(&file).map_err(|error| files.failed(error))?;
             files.write(&blob_name(blob.id), &file)?;
         }
         Ok(())
+    }
+
+    /// The file of a blob that only an archive has; none when it was erased.
+    async fn archived_blob(
+        &self,
+        blob: &BlobRef,
+        archives: &Archives,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let rows = self.query(sql::IS_ARCHIVED_BLOB, &[&blob.id]).await?;
+        if !rows.first().is_some_and(|row| row.get(0)) {
+            return Ok(None);
+        }
+        let file = archives.blob(blob)?;
+        let missing = || Error::Archive {
+            why: format!("blob {} is in none of the archives", blob.id),
+            path: "--archive".to_owned(),
+        };
+        Ok(Some(file.ok_or_else(missing)?))
     }
 }
 

@@ -45,6 +45,7 @@ mod aftermath;
 pub mod alert;
 mod apply;
 mod approve;
+pub mod archive;
 mod audit;
 mod ceremony;
 pub mod check;

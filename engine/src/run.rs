@@ -66,6 +66,8 @@ pub struct RunRow {
     pub error: Option<(String, String)>,
     /// The digest of the last plan.
     pub plan: Option<Hash>,
+    /// Whether only an archive has its records: nothing more can become of it.
+    pub archived: bool,
 }
 
 impl RunRow {
@@ -102,6 +104,7 @@ impl RunRow {
                 .map(|p| Hash::try_from(p.as_slice()))
                 .transpose()
                 .map_err(|e| DbError::Value(e.to_string()))?,
+            archived: false,
         })
     }
 }
@@ -160,15 +163,31 @@ pub(crate) fn context_of(row: &RunRow, story: &Story) -> Value {
 }
 
 impl Inner {
-    /// Finds a run's row.
+    /// Finds a run's row, or what is left of one that was archived.
     pub async fn run_row(&self, session: &Session, run: Uuid) -> Result<RunRow, Error> {
-        let statement = self.prepare(session, sql::RUN_BY_ID).await?;
-        let row = session
-            .query_opt(&statement, &[&run])
-            .await
-            .map_err(DbError::from)?;
+        let find = async |statement| {
+            let statement = self.prepare(session, statement).await?;
+            let row = session.query_opt(&statement, &[&run]).await?;
+            row.map(|row| RunRow::read(&row)).transpose()
+        };
+        if let Some(row) = find(sql::RUN_BY_ID).await? {
+            return Ok(row);
+        }
+        let row = find(sql::ARCHIVED_RUN_BY_ID).await?;
         let row = row.ok_or_else(|| Error::UnknownRun(run.to_string()))?;
-        Ok(RunRow::read(&row)?)
+        Ok(RunRow {
+            archived: true,
+            ..row
+        })
+    }
+
+    /// Finds the row of a run whose records are here.
+    pub async fn hot_row(&self, session: &Session, run: Uuid) -> Result<RunRow, Error> {
+        let row = self.run_row(session, run).await?;
+        match row.archived {
+            true => Err(Error::Archived(run)),
+            false => Ok(row),
+        }
     }
 
     /// Prepares one of our own statements, once per session.
@@ -186,7 +205,7 @@ impl Inner {
         const READS_MAX: usize = 5;
         let mut last = None;
         for _ in 0..READS_MAX {
-            let row = self.run_row(session, run).await?;
+            let row = self.hot_row(session, run).await?;
             let mut story = self.story(session, run).await?;
             if story.head == row.head && story.state == row.state {
                 let loaded = self.load(session, row.definition).await?;

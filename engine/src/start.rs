@@ -211,6 +211,7 @@ impl Opening {
             failed_phase: None,
             error: None,
             plan: None,
+            archived: false,
         }
     }
 

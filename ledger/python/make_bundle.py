@@ -348,6 +348,7 @@ def standard():
     ledger.act("key.rotated", {"old": BOB.id, "new": BOB_2.vkey}, name="rotated")
     ledger.act("key.revoked", {"key": CAROL.id}, name="revoked")
     ledger.act("blob.erased", {"blob": ERASED_ID}, name="erased")
+    archive(ledger)
     basis = fail(ledger, RUN_C, {}, "failed-c")
     value = decision(20, "run_resolve", run=RUN_C, basis=basis)
     move = moved("failed", "resolved", "resolved")
@@ -1273,6 +1274,16 @@ def true_for_one(ledger):
     ledger.values[-1]["body"]["since"] = True
 
 
+ARCHIVED = {
+    "before": "2026-01-02T00:00:00.000000Z", "through": 2, "runs": 1, "records": 4,
+    "digest": POLICY, "manifest": POLICY,
+}  # fmt: skip
+
+
+def archive(ledger, **changes):
+    ledger.act("runs.archived", {name: value for name, value in (ARCHIVED | changes).items() if value is not None})
+
+
 def replayed(ledger):
     ledger.act("blob.erased", {"blob": BLOB_ID}, id=run_id(0xC001))
 
@@ -1286,6 +1297,13 @@ add_act("act-not-of-the-root", "RD0571", lambda l: register_eve(l, keys=[ALICE, 
 add_act("act-by-a-revoked-key", "RD0570", lambda l: register_eve(l, keys=[ALICE, CAROL]))
 add_act("act-by-an-unknown-key", "RD0547", lambda l: register_eve(l, keys=[ALICE, EVE]))
 add_act("act-unsigned", "RD0660", unsigned)
+add_act("archive-of-what-has-no-place", "RD0660", lambda l: archive(l, through=len(l.values) + 1))
+add_act("archive-of-nothing", "RD0660", lambda l: archive(l, runs=0))
+add_act("archive-of-half-a-run", "RD0660", lambda l: archive(l, records="4"))
+add_act("archive-at-no-time", "RD0660", lambda l: archive(l, before="yesterday"))
+add_act("archive-without-digest", "RD0660", lambda l: archive(l, digest=None))
+add_act("archive-in-no-bundle", "RD0660", lambda l: archive(l, manifest=POLICY[:-1]))
+add_act("archive-and-more", "RD0660", lambda l: archive(l, more=1))
 add_act("act-expired", "RD0559", lambda l: register_eve(l, late=True))
 add_act("act-of-another-kind", "RD0550", lambda l: register_eve(l, act="key.revoked"))
 add_act("act-of-another-place", "RD0551", lambda l: register_eve(l, origin="prod.example"))

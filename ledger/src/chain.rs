@@ -253,6 +253,7 @@ fn implied_event(kind: Kind) -> Result<Option<Event>, Fault> {
         | Kind::PolicySet
         | Kind::PolicyRetired
         | Kind::BlobErased
+        | Kind::RunsArchived
         | Kind::GenerationOpened => Ok(None),
     }
 }

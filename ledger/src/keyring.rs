@@ -16,6 +16,7 @@
 //! **Not here:** whether a person's decision allows what was done (`authority`).
 
 mod act;
+mod archived;
 pub mod body;
 mod change;
 mod error;
@@ -38,6 +39,7 @@ use crate::trust::Trust;
 use crate::used::{Use, Used};
 
 pub use crate::act::{ACT_PAYLOAD_TYPE, Act, DECISION_MEMBER, Terms};
+pub use archived::Archived;
 pub use error::KeyringError;
 pub use known::{KeyRole, LedgerKey, Standing};
 pub use lack::Lack;

@@ -276,6 +276,8 @@ kinds! {
     PolicyRetired = "policy.retired",
     /// A blob and its salt were erased.
     BlobErased = "blob.erased",
+    /// Runs that had ended were taken out of the hot tables; an archive holds their records.
+    RunsArchived = "runs.archived",
     /// The ledger got a new generation.
     GenerationOpened = "generation.opened",
 }
@@ -302,7 +304,7 @@ impl Kind {
         self.is_key_act()
             || matches!(
                 self,
-                Kind::PolicySet | Kind::PolicyRetired | Kind::BlobErased
+                Kind::PolicySet | Kind::PolicyRetired | Kind::BlobErased | Kind::RunsArchived
             )
     }
 

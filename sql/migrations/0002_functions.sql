@@ -5,7 +5,7 @@
 --   RDR01 unknown run RDR02 fenced (epoch)   RDR03 state    RDR04 phase    RDR05 transaction  RDR06 log head
 --   RDR07 record does not fit the chain      RDR08 coverage has changed    RDR09 unknown definition
 --   RDR10 the keyring has moved on           RDS01 fenced (sealer)         RDS02 the head is another one
---   RDS03 not the next generation
+--   RDS03 not the next generation          RDS04 other runs than were decided about
 
 -- The first five are called from the others, which are pinned; they use nothing but pg_catalog or run as their caller.
 
@@ -125,6 +125,7 @@ create function enter_start(
 language plpgsql volatile security definer set search_path from current as $$
 declare
   d record;
+  v_opened boolean;
 begin
   perform set_limits(p_statement_ms, p_lock_ms, p_idle_ms);
   select t.saga, t.version into d from definition t where t.digest = p_definition;
@@ -140,10 +141,15 @@ begin
           clock_timestamp(), 'running', p_phase, 1, 0, decode(repeat('00', 32), 'hex'), 0,
           decode(repeat('00', 32), 'hex'), p_owner, case when p_owner is null then 0 else 1 end, clock_timestamp())
   on conflict on constraint run_key_is_used_once do nothing;
-  if not found then
+  v_opened := found;
+  -- Looked up behind the insert, which has waited for whoever archives the run that had the key.
+  select pg_current_xact_id()::text, a.run, a.input_hash into xid, existing, existing_input
+  from (select) one left join archived_run a on a.saga = d.saga and a.key = p_key;
+  if existing is not null then
+    delete from run t where v_opened and t.id = p_run;
+  elsif not v_opened then
     select t.id, t.input_hash into existing, existing_input from run t where t.saga = d.saga and t.key = p_key;
   end if;
-  xid := pg_current_xact_id()::text;
 end $$;
 
 -- Locks a run for a record that is no phase: a failure, a plan, an approval, a cancellation.

@@ -51,6 +51,10 @@ create function erase_blob(p_id uuid) returns boolean
 language plpgsql volatile security definer set search_path from current as $$
 begin
   delete from blob where id = p_id;
+  if not found then
+    -- Its content lies in the archive, where people remove it; no export takes it up again.
+    delete from archived_blob where id = p_id;
+  end if;
   return found;
 end $$;
 

@@ -7,12 +7,22 @@ begin
   raise exception '% of % is refused: records are append-only', lower(tg_op), tg_table_name using errcode = 'RDA01';
 end $$;
 
+-- Records and plans of a run that was archived may leave; `archived_run` says by which decision.
+create or replace function refuse_change_unless_archived() returns trigger
+language plpgsql set search_path from current as $$
+begin
+  if tg_op = 'DELETE' and exists (select from archived_run a where a.run = old.run) then
+    return old;
+  end if;
+  raise exception '% of % is refused: records are append-only', lower(tg_op), tg_table_name using errcode = 'RDA01';
+end $$;
+
 create or replace trigger record_is_append_only before update or delete on record
-  for each row execute function refuse_change();
+  for each row execute function refuse_change_unless_archived();
 create or replace trigger record_is_not_truncated before truncate on record
   for each statement execute function refuse_change();
 create or replace trigger plan_is_append_only before update or delete on plan
-  for each row execute function refuse_change();
+  for each row execute function refuse_change_unless_archived();
 create or replace trigger plan_is_not_truncated before truncate on plan
   for each statement execute function refuse_change();
 create or replace trigger definition_is_append_only before update or delete on definition
@@ -31,6 +41,10 @@ create or replace trigger checkpoint_is_append_only before update or delete on c
   for each row execute function refuse_change();
 create or replace trigger checkpoint_is_not_truncated before truncate on checkpoint
   for each statement execute function refuse_change();
+create or replace trigger archived_run_is_append_only before update or delete on archived_run
+  for each row execute function refuse_change();
+create or replace trigger archived_run_is_not_truncated before truncate on archived_run
+  for each statement execute function refuse_change();
 
 alter table record enable always trigger record_is_append_only;
 alter table record enable always trigger record_is_not_truncated;
@@ -44,3 +58,5 @@ alter table leaf enable always trigger leaf_is_append_only;
 alter table leaf enable always trigger leaf_is_not_truncated;
 alter table checkpoint enable always trigger checkpoint_is_append_only;
 alter table checkpoint enable always trigger checkpoint_is_not_truncated;
+alter table archived_run enable always trigger archived_run_is_append_only;
+alter table archived_run enable always trigger archived_run_is_not_truncated;

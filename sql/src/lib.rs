@@ -55,6 +55,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "sealing",
         text: include_str!("../migrations/0003_sealing.sql"),
     },
+    Migration {
+        version: 4,
+        name: "archiving",
+        text: include_str!("../migrations/0004_archiving.sql"),
+    },
 ];
 
 // schema
@@ -282,6 +287,16 @@ pub const TERMINATE: Statement = Statement {
 };
 
 // seal
+/// Runs that may leave, with how many records each has: the instant, the end of the signed log.
+pub const ARCHIVABLE: Statement = Statement {
+    name: "archivable",
+    text: include_str!("../seal/archivable.sql"),
+};
+/// Takes runs out: the instant, the end of the log, the digest over them, the number of the record that decides it.
+pub const ARCHIVE_RUNS: Statement = Statement {
+    name: "archive_runs",
+    text: include_str!("../seal/archive_runs.sql"),
+};
 /// A signed head: generation, size.
 pub const CHECKPOINT_AT: Statement = Statement {
     name: "checkpoint_at",
@@ -316,6 +331,11 @@ pub const ERASE_BLOB: Statement = Statement {
 pub const EXTEND_LOG: Statement = Statement {
     name: "extend_log",
     text: include_str!("../seal/extend_log.sql"),
+};
+/// Whether only an archive holds a blob: id.
+pub const IS_ARCHIVED_BLOB: Statement = Statement {
+    name: "is_archived_blob",
+    text: include_str!("../seal/is_archived_blob.sql"),
 };
 /// Records of the keyring's log behind a place, each with its transaction: run, after this seq.
 pub const KEYRING_RECORDS: Statement = Statement {
@@ -374,10 +394,20 @@ pub const ALL_RECORDS: Statement = Statement {
     name: "all_records",
     text: include_str!("../read/all_records.sql"),
 };
+/// One run that was archived, as it stood when it left: id.
+pub const ARCHIVED_RUN_BY_ID: Statement = Statement {
+    name: "archived_run_by_id",
+    text: include_str!("../read/archived_run_by_id.sql"),
+};
 /// One blob: id.
 pub const BLOB_BY_ID: Statement = Statement {
     name: "blob_by_id",
     text: include_str!("../read/blob_by_id.sql"),
+};
+/// Archived runs by the act that took them out.
+pub const CHECK_ARCHIVED: Statement = Statement {
+    name: "check_archived",
+    text: include_str!("../read/check_archived.sql"),
 };
 /// These blobs, without their content: ids. The constant is what commitments begin with, as bytes.
 pub const CHECK_BLOBS: Statement = Statement {
@@ -594,6 +624,8 @@ pub const STATEMENTS: &[Statement] = &[
     READ_SWITCH,
     RELEASED_ON_RUN,
     TERMINATE,
+    ARCHIVABLE,
+    ARCHIVE_RUNS,
     CHECKPOINT_AT,
     CHECKPOINTS_AFTER,
     ENTER_SEAL,
@@ -601,6 +633,7 @@ pub const STATEMENTS: &[Statement] = &[
     ENTRIES_OF_RUNS,
     ERASE_BLOB,
     EXTEND_LOG,
+    IS_ARCHIVED_BLOB,
     KEYRING_RECORDS,
     LATE_RECORDS,
     LEAVE_SEAL,
@@ -612,7 +645,9 @@ pub const STATEMENTS: &[Statement] = &[
     TAKE_SEAL,
     ALL_HOLDS_STATE,
     ALL_RECORDS,
+    ARCHIVED_RUN_BY_ID,
     BLOB_BY_ID,
+    CHECK_ARCHIVED,
     CHECK_BLOBS,
     CHECK_DECISIONS,
     CHECK_DEFINITIONS,

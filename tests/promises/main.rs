@@ -1,5 +1,6 @@
 //! The promises of Redress, one test each, against a real PostgreSQL.
 
+mod archive;
 mod common;
 mod compensation;
 mod crash;

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use redress::archive::Archives;
 use redress::definition::HoldScope;
 use redress::ledger::bundle::{Remembered, Verdict};
 use redress::ledger::keyring::body;
@@ -127,7 +128,11 @@ async fn a_ledger_that_nobody_opened_is_not_sealed() {
     let vault = Vault::closed(&lab, &engine);
     let error = seal_error(vault.sealer(&engine).seal().await);
     assert!(matches!(error, SealError::NotOpened), "{error}");
-    let error = seal_error(engine.export(&vault.path("none"), None, &vault.log).await);
+    let error = seal_error(
+        engine
+            .export(&vault.path("none"), None, &vault.log, &mut Archives::none())
+            .await,
+    );
     assert!(matches!(error, SealError::Nothing), "{error}");
     assert!(!vault.path("none").exists());
     assert_eq!(lab.sql("select count(*) from redress.leaf"), "0");
@@ -365,13 +370,16 @@ async fn one_run_is_exported_with_all_that_its_decisions_rest_on() {
     assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
     assert!(report.complete && report.records < records(&lab));
     // A receipt for one record says the same on its own.
-    let receipt = engine.receipt(run, Some("p1")).await.expect("a receipt");
+    let receipt = engine
+        .receipt(run, Some("p1"), &mut Archives::none())
+        .await
+        .expect("a receipt");
     assert_eq!(leaf_hash(&receipt.record), receipt.hash);
     receipt
         .proof
         .verify(&receipt.hash, vault.log.vkey())
         .expect("the log signed it");
-    let none = engine.receipt(run, Some("p9")).await;
+    let none = engine.receipt(run, Some("p9"), &mut Archives::none()).await;
     assert!(matches!(none, Err(Error::UnknownRun(_))), "{none:?}");
 }
 
@@ -675,7 +683,7 @@ async fn a_ledger_restored_elsewhere_goes_on_as_a_new_generation() {
         copy.query_text("select count(*) from redress.record")
     );
     moved
-        .export(&exporter, None, sealer.key())
+        .export(&exporter, None, sealer.key(), &mut Archives::none())
         .await
         .expect("exported");
     let old = Remembered::read(&remembered, &trust).expect("a checkpoint");

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use redress::Engine;
+use redress::archive::Archives;
 use redress::ledger::Hash;
 use redress::ledger::bundle::{self, Remembered, Report};
 use redress::ledger::key::{Role, SigningKey, Vkey};
@@ -115,10 +116,20 @@ impl Vault {
     pub async fn export(&self, engine: &Engine, name: &str, run: Option<Uuid>) -> Report {
         let folder = self.path(name);
         engine
-            .export(&folder, run, &self.log)
+            .export(&folder, run, &self.log, &mut self.archives())
             .await
             .expect("exported");
         self.verify(name, &[])
+    }
+
+    /// What was archived into the vault's folder `archive`, if anything was.
+    pub fn archives(&self) -> Archives {
+        let folder = self.path("archive");
+        let folders: &[PathBuf] = &[folder];
+        match folders[0].exists() {
+            true => Archives::open(folders).expect("an archive"),
+            false => Archives::none(),
+        }
     }
 
     /// Verifies a folder of the vault.

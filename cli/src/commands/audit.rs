@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use redress_ledger::verify::Verdict;
 use serde_json::json;
 
+use crate::commands::archive;
 use crate::commands::bundle;
 use crate::commands::log::{self, LogArgs};
 use crate::commands::look::to_value;
@@ -39,6 +40,8 @@ pub enum Command {
     Receipt(seal::ReceiptArgs),
     /// Print the proof that the log of one size begins with that of another
     Consistency(seal::ConsistencyArgs),
+    /// Let runs that ended long ago leave the database, by a decision of the root, behind a verified archive
+    Archive(archive::ArchiveArgs),
     /// Erase data beside the records, by a decision of the root
     Erase(seal::EraseArgs),
     /// Continue a ledger after a restore, a move or a fork, as a new generation
@@ -68,6 +71,7 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
         Command::Export(args) => seal::export(place, args).await,
         Command::Receipt(args) => seal::receipt(place, args).await,
         Command::Consistency(args) => seal::consistency(place, args).await,
+        Command::Archive(args) => archive::archive(place, args).await,
         Command::Erase(args) => seal::erase(place, args).await,
         Command::Continue(args) => seal::proceed(place, args).await,
     }

@@ -22,15 +22,23 @@ use crate::read::read_file;
 /// # Errors
 /// [`Fail::Unasked`] when the folder or a file of the reader's own cannot be used.
 pub fn verify(place: &Place, folder: &Path, checkpoints: &[PathBuf]) -> Result<Exit, Fail> {
+    let report = report(place, folder, checkpoints)?;
+    tell(place, &report, checkpoints.len())?;
+    Ok(exit(report.verdict))
+}
+
+/// What is to be said of the bundle in a folder.
+///
+/// # Errors
+/// As [`verify`].
+pub fn report(place: &Place, folder: &Path, checkpoints: &[PathBuf]) -> Result<Report, Fail> {
     let trust = trust(place).map_err(Fail::unasked)?;
     let remembered: Result<Vec<Remembered>, Fail> = checkpoints
         .iter()
         .map(|path| remember(path, &trust))
         .collect();
-    let report = bundle::verify(folder, &trust, &remembered.map_err(Fail::unasked)?)
-        .map_err(|error| Fail::unasked(Fail::own(error.code(), error.to_string())))?;
-    tell(place, &report, checkpoints.len())?;
-    Ok(exit(report.verdict))
+    bundle::verify(folder, &trust, &remembered.map_err(Fail::unasked)?)
+        .map_err(|error| Fail::unasked(Fail::own(error.code(), error.to_string())))
 }
 
 fn exit(verdict: Verdict) -> Exit {

@@ -1,6 +1,7 @@
 //! One file for each family of commands; each parses, calls the engine, prints, and gives the exit status.
 
 mod apart;
+pub mod archive;
 pub mod audit;
 pub mod bundle;
 pub mod db;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64ct::{Base64, Encoding};
 use redress::Engine;
+use redress::archive::Archives;
 use redress::seal::{FileAnchor, SealError, Sealed, Sealer};
 use redress_ledger::KeyId;
 use redress_ledger::checkpoint::{CHECKPOINT_BYTES_MAX, log_origin};
@@ -44,6 +45,9 @@ pub struct SealArgs {
     /// Begin an anchor with the head that the database has: only after comparing it with a published checkpoint
     #[arg(long)]
     pub first_anchor: bool,
+    /// An archive that has what left the database; may be given several times
+    #[arg(long = "archive", value_name = "DIR")]
+    pub archives: Vec<PathBuf>,
 }
 
 /// What to export.
@@ -54,6 +58,9 @@ pub struct ExportArgs {
     /// Only this run, with the keys and decisions that it rests on
     #[arg(long, value_name = "RUN")]
     pub run: Option<String>,
+    /// An archive that has what left the database; may be given several times
+    #[arg(long = "archive", value_name = "DIR")]
+    pub archives: Vec<PathBuf>,
     /// File of the log's key [default: the one in STATE/keys]
     #[arg(long, value_name = "FILE")]
     pub log_key: Option<PathBuf>,
@@ -67,6 +74,9 @@ pub struct ReceiptArgs {
     /// The last sealed record of this phase, instead of the last one of the run
     #[arg(long, value_name = "PHASE")]
     pub phase: Option<String>,
+    /// An archive that has what left the database; may be given several times
+    #[arg(long = "archive", value_name = "DIR")]
+    pub archives: Vec<PathBuf>,
 }
 
 /// Which two heads.
@@ -100,7 +110,14 @@ pub struct ContinueArgs {
 }
 
 /// The log's key: the file that was named, else the one in STATE/keys that the ledger says signs now.
-async fn log_key(place: &Place, engine: &Engine, named: Option<&Path>) -> Result<SigningKey, Fail> {
+///
+/// # Errors
+/// RD0733 when the ledger is not opened, RD0915 when the key is not here, [`Fail::KeyFile`].
+pub async fn log_key(
+    place: &Place,
+    engine: &Engine,
+    named: Option<&Path>,
+) -> Result<SigningKey, Fail> {
     let keyring = engine.keyring().await?;
     let in_force = keyring.as_ref().and_then(|keyring| keyring.log_key());
     let in_force = in_force.ok_or_else(|| redress::Error::from(SealError::NotOpened))?;
@@ -137,6 +154,7 @@ async fn sealer(place: &Place, engine: &Engine, args: &SealArgs) -> Result<Seale
     let publish = args.publish.clone();
     let publish = publish.unwrap_or_else(|| state.join("log").join(format!("gen-{generation}")));
     let sealer = engine.sealer(key, FileAnchor::new(anchor), publish);
+    let sealer = sealer.archives(Archives::open(&args.archives)?);
     Ok(match args.first_anchor {
         true => sealer.first_anchor(),
         false => sealer,
@@ -217,7 +235,10 @@ pub async fn export(place: &Place, args: &ExportArgs) -> Result<Exit, Fail> {
         None => None,
     };
     let key = log_key(place, &engine, args.log_key.as_deref()).await?;
-    let exported = engine.export(&args.folder, run, &key).await?;
+    let mut archives = Archives::open(&args.archives)?;
+    let exported = engine
+        .export(&args.folder, run, &key, &mut archives)
+        .await?;
     if place.say.is_json() {
         place.say.value(&json!({
             "schema": 1,
@@ -249,7 +270,10 @@ pub async fn export(place: &Place, args: &ExportArgs) -> Result<Exit, Fail> {
 pub async fn receipt(place: &Place, args: &ReceiptArgs) -> Result<Exit, Fail> {
     let engine = place.engine().await?;
     let run = find_run(&engine, &args.run).await?;
-    let receipt = engine.receipt(run, args.phase.as_deref()).await?;
+    let mut archives = Archives::open(&args.archives)?;
+    let receipt = engine
+        .receipt(run, args.phase.as_deref(), &mut archives)
+        .await?;
     let proof = receipt.proof.to_bytes();
     let proof = proof.map_err(|error| Fail::own(error.code(), error.to_string()))?;
     let proof = String::from_utf8_lossy(&proof).into_owned();

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use redress_ledger::keyring::Archived;
 use redress_ledger::{Hash, Kind, Record};
 use redress_sql as sql;
 use serde_json::{Value, json};
@@ -44,6 +45,7 @@ pub(super) struct Beside {
     holds: HashMap<Uuid, HoldSaid>,
     decisions: HashMap<Uuid, (Uuid, i64)>,
     pub blobs: Blobs,
+    archived: HashMap<(i64, i64), Archived>,
     switch: Option<SwitchSaid>,
     switch_no_max: i64,
 }
@@ -84,6 +86,12 @@ impl Beside {
                 }
             }
             Kind::SwitchKilled | Kind::SwitchReleased => self.take_switch(record),
+            Kind::RunsArchived => {
+                let act = body.as_object().map(Archived::from_body);
+                if let Some(Ok(act)) = act {
+                    self.archived.insert((record.generation, record.seq), act);
+                }
+            }
             _ => {}
         }
     }
@@ -117,6 +125,7 @@ impl Beside {
         self.finish_holds(reading, findings).await?;
         self.finish_decisions(reading, findings).await?;
         self.finish_switch(reading, findings).await?;
+        self.finish_archived(reading, findings).await?;
         let orphans = reading
             .query(sql::PLANS_WITHOUT_RUN, &[&ORPHANS_MAX])
             .await?;
@@ -188,6 +197,11 @@ impl Beside {
                 let id: Uuid = row.try_get(0)?;
                 let place: (Uuid, i64) = (row.try_get(1)?, row.try_get(2)?);
                 let said = self.decisions.remove(&id);
+                // Where it was used is archived; that it was, is not forgotten.
+                let gone: bool = row.try_get(3)?;
+                if said.is_none() && gone {
+                    continue;
+                }
                 if said != Some(place) {
                     let text = match said {
                         Some(said) => format!(
@@ -203,6 +217,56 @@ impl Beside {
         for (id, (run, seq)) in &self.decisions {
             let text = format!("decision {id} is not noted as used: it could be used again");
             findings.add(Fault::DecisionUse, Some(*run), Some(*seq), text);
+        }
+        Ok(())
+    }
+
+    /// The runs that are gone are those that the root let go, and all of them are.
+    async fn finish_archived(
+        &mut self,
+        reading: &Reading<'_>,
+        findings: &mut Findings,
+    ) -> Result<(), Error> {
+        let mut add = |seq: Option<i64>, text: String| {
+            findings.add(Fault::Archived, None, seq, text);
+        };
+        for row in &reading.query(sql::CHECK_ARCHIVED, &[]).await? {
+            let (generation, seq): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+            let counted = |name: &str| -> Result<u64, tokio_postgres::Error> {
+                Ok(u64::try_from(row.try_get::<_, i64>(name)?).unwrap_or_default())
+            };
+            let (runs, records) = (counted("runs")?, counted("records")?);
+            let digest: &[u8] = row.try_get("digest")?;
+            match self.archived.remove(&(generation, seq)) {
+                None => add(
+                    None,
+                    format!("{runs} runs are gone, and no decision {seq} let them go"),
+                ),
+                Some(act)
+                    if (act.runs, act.records) != (runs, records)
+                        || digest != act.digest.as_bytes().as_slice() =>
+                {
+                    let text = format!(
+                        "{runs} runs with {records} records are gone, and others were decided about"
+                    );
+                    add(Some(seq), text);
+                }
+                Some(_) => {}
+            }
+            let (unsealed, back) = (counted("unsealed")?, counted("back")?);
+            if unsealed > 0 || back > 0 {
+                let text = format!(
+                    "of the runs that left by decision {seq}, {unsealed} end otherwise than sealed and {back} are not gone"
+                );
+                add(Some(seq), text);
+            }
+        }
+        for ((generation, seq), act) in &self.archived {
+            let text = format!(
+                "{} runs were let go by decision {seq} of generation {generation}, and nothing says that they left",
+                act.runs
+            );
+            add(Some(*seq), text);
         }
         Ok(())
     }
@@ -283,6 +347,11 @@ fn judge_hold(
         ],
     );
     let Some((of, seq, stated)) = said.set else {
+        // The run that caused it is archived, which nothing in force allows.
+        let by = said.released.as_ref().map(|(_, by)| by.clone());
+        if row.try_get("archived")? && by.is_some() && by == text("released_by")? {
+            return Ok(());
+        }
         let text = format!("no record set hold {id}");
         findings.add(Fault::HoldWithoutRecord, run, None, text);
         return Ok(());

@@ -86,6 +86,8 @@ pub enum Fault {
     Refusal,
     /// The log of leaves is not that of the records, or not what was signed.
     Leaf,
+    /// Runs are gone that no decision of the root let go, or others than it named.
+    Archived,
     /// A trigger that keeps records append-only is missing, changed or not always on.
     Trigger,
     /// A function is missing, changed, or its search_path is not pinned.
@@ -130,6 +132,7 @@ impl Fault {
             Self::Constraint => "RD0698",
             Self::Table => "RD0699",
             Self::Leaf => "RD0746",
+            Self::Archived => "RD0747",
         }
     }
 
@@ -158,6 +161,7 @@ impl Fault {
             Self::Constraint => "constraint",
             Self::Table => "table",
             Self::Leaf => "leaf",
+            Self::Archived => "archive",
         }
     }
 }

@@ -105,7 +105,7 @@ pub fn class_of_sqlstate(code: &Sqlstate) -> Class {
         "RDG02" => Class::Kill,
         "RDR02" | "RDR03" | "RDR04" => Class::Refused,
         "RDR06" | "RDR08" | "RDR10" => Class::Retry,
-        "RDS01" | "RDS03" => Class::Refused,
+        "RDS01" | "RDS03" | "RDS04" => Class::Refused,
         "RDS02" => Class::Kill,
         // A prepared statement whose result changed under it; the session's statements are forgotten before the retry.
         "0A000" => Class::Retry,
@@ -141,6 +141,7 @@ fn code_of_sqlstate(code: &Sqlstate) -> &'static str {
         "RDS01" => "RD0730",
         "RDS02" => "RD0731",
         "RDS03" => "RD0744",
+        "RDS04" => "RD0750",
         "RDA01" => "RD0674",
         "25006" => "RD0804",
         "57014" => "RD0305",

@@ -30,6 +30,7 @@ use redress_sql as sql;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::archive::Archives;
 use crate::db::{DbError, Session};
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
@@ -57,6 +58,7 @@ pub struct Sealer {
     owner: Uuid,
     name: String,
     first_anchor: bool,
+    archives: Archives,
     fence: Option<i64>,
     known: Option<Known>,
 }
@@ -97,6 +99,7 @@ impl Engine {
             owner: Uuid::now_v7(),
             name: self.inner.actor.clone(),
             first_anchor: false,
+            archives: Archives::none(),
             fence: None,
             known: None,
         }
@@ -115,6 +118,13 @@ impl Sealer {
     #[must_use]
     pub fn first_anchor(mut self) -> Self {
         self.first_anchor = true;
+        self
+    }
+
+    /// Names archives for records that have left the database: needed only where published files were lost.
+    #[must_use]
+    pub fn archives(mut self, archives: Archives) -> Self {
+        self.archives = archives;
         self
     }
 

@@ -415,8 +415,8 @@ impl Sealer {
     }
 
     /// Finds out what a sealer before this one sealed, anchors and publishes it.
-    async fn recover(&self, session: &Session, head: &Head) -> Result<Known, Error> {
-        let inner = &self.engine.inner;
+    async fn recover(&mut self, session: &Session, head: &Head) -> Result<Known, Error> {
+        let inner = std::sync::Arc::clone(&self.engine.inner);
         self.check_anchor(session, head).await?;
         let found = published_size(&self.folder).filter(|size| *size <= head.size);
         let root = match found {
@@ -478,12 +478,13 @@ impl Sealer {
     }
 
     async fn publish_until(
-        &self,
+        &mut self,
         session: &Session,
         head: &Head,
         publisher: &mut Publisher,
     ) -> Result<(), Error> {
-        let inner = &self.engine.inner;
+        let inner = std::sync::Arc::clone(&self.engine.inner);
+        let origin = self.origin();
         let read = inner.prepare(session, sql::ENTRIES_FROM).await?;
         let until = i64::try_from(head.size).unwrap_or(i64::MAX);
         while publisher.size() < head.size {
@@ -497,9 +498,16 @@ impl Sealer {
             }
             for row in &rows {
                 let (run, seq): (Uuid, i64) = (row.get(1), row.get(2));
-                let bytes: Option<&[u8]> = row.get(4);
-                let bytes = bytes.ok_or(SealError::Gap { run, seq })?;
-                publisher.push(hash_at(row, 3)?, bytes)?;
+                let (hash, bytes): (Hash, Option<Vec<u8>>) = (hash_at(row, 3)?, row.get(4));
+                let bytes = match bytes {
+                    Some(bytes) => bytes,
+                    None if row.get(5) => {
+                        let bytes = self.archives.record(&origin, publisher.size(), hash)?;
+                        bytes.ok_or(Error::Archived(run))?
+                    }
+                    None => return Err(SealError::Gap { run, seq }.into()),
+                };
+                publisher.push(hash, &bytes)?;
             }
         }
         Ok(())

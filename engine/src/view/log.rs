@@ -90,6 +90,7 @@ fn summary(record: &Record) -> String {
         | Kind::PolicySet
         | Kind::PolicyRetired
         | Kind::BlobErased
+        | Kind::RunsArchived
         | Kind::GenerationOpened => other(record),
     }
 }

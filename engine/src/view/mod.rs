@@ -37,7 +37,7 @@ impl Engine {
     /// [`Error::UnknownRun`]; [`Error::Log`] when row and log disagree.
     pub async fn show(&self, run: Uuid) -> Result<RunView, Error> {
         let mut reading = Reading::begin(&self.inner).await?;
-        let row = self.inner.run_row(&reading, run).await?;
+        let row = self.inner.hot_row(&reading, run).await?;
         let holds = reading.holds().await?;
         let view = reading.view(&row, &holds).await?;
         reading.end().await;
@@ -128,7 +128,7 @@ impl Engine {
         let inner = &self.inner;
         let session = inner.session().await?;
         if !inner.installation.is_system(run) {
-            inner.run_row(&session, run).await?;
+            inner.hot_row(&session, run).await?;
         }
         let read = inner.prepare(&session, sql::RECORDS_OF_RUN).await?;
         let rows = session

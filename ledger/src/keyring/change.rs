@@ -9,6 +9,7 @@ use crate::hash::Hash;
 use crate::key::{KeyError, KeyId, Vkey};
 use crate::record::{Kind, Record};
 
+use super::archived::{self, Archived};
 use super::{KeyRole, Keyring, KeyringError, LedgerKey, Place, Root, Standing};
 
 /// What a root act does once it is known to be signed.
@@ -93,6 +94,15 @@ impl Keyring {
                     Ok(Change::Nothing)
                 } else {
                     Err(KeyringError::member("blob"))
+                }
+            }
+            Kind::RunsArchived => {
+                closed(body, &archived::MEMBERS)?;
+                let archived = Archived::from_body(body)?;
+                // Nothing is archived that has no place yet.
+                match place.known && archived.through > place.position {
+                    true => Err(KeyringError::member("through")),
+                    false => Ok(Change::Nothing),
                 }
             }
             _ => match text(body, "policy")?.parse::<Hash>() {

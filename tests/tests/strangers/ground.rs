@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use redress::archive::Archives;
 use redress::ledger::key::Vkey;
 use redress::ledger::trust::Trust;
 use redress::ledger::{Envelope, Hash, TlogProof, bundle};
@@ -126,7 +127,9 @@ async fn make() -> Ground {
     let export = kept("strangers-export");
     // Of an earlier process: what is left lying is one ledger, and not one for each time.
     let _ = std::fs::remove_dir_all(&export);
-    let exported = engine.export(&export, None, &vault.log).await;
+    let exported = engine
+        .export(&export, None, &vault.log, &mut Archives::none())
+        .await;
     assert_eq!(exported.expect("exported").head, new);
     let report = bundle::verify(&export, &vault.trust, &[]).expect("read");
     assert_eq!(report.verdict, bundle::Verdict::Verified, "{report:?}");
@@ -210,7 +213,10 @@ async fn proofs(lab: &Lab, engine: &Engine) -> Vec<Kept> {
     let mut kept = Vec::new();
     for run in runs.lines() {
         let run = run.parse().expect("a run");
-        let receipt = engine.receipt(run, None).await.expect("a receipt");
+        let receipt = engine
+            .receipt(run, None, &mut Archives::none())
+            .await
+            .expect("a receipt");
         kept.push(Kept {
             record: receipt.record,
             proof: receipt.proof,

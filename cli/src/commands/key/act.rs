@@ -46,6 +46,20 @@ pub async fn carry(
         .say
         .notice(&format!("{what}. Reason: {}", flags.reason));
     let keys = signers(place, flags, what)?;
+    carry_signed(place, engine, change, flags, &keys).await
+}
+
+/// As [`carry`], by people who have confirmed it already.
+///
+/// # Errors
+/// As [`carry`].
+pub async fn carry_signed(
+    place: &Place,
+    engine: &Engine,
+    change: KeyChange,
+    flags: &ActFlags,
+    keys: &[SigningKey],
+) -> Result<Exit, Fail> {
     let keys: Vec<&SigningKey> = keys.iter().collect();
     let envelope = engine.prepare_act(change, &keys, &flags.reason).await?;
     if let Some(out) = &flags.out {
