@@ -326,6 +326,13 @@ async fn in_transaction(
                         &[&origin, &Uuid::now_v7(), &Uuid::now_v7()],
                     )
                     .await?;
+                let owner = format!("{}_owner", schema.as_str());
+                session
+                    .execute(sql.text(sql::GUARDED), &[&schema.as_str(), &owner])
+                    .await?;
+                // As whoever installs: only a superuser may, and the function must not be the owner's.
+                session.batch_execute("reset role").await?;
+                session.batch_execute(&schema.render(sql::GUARD)).await?;
                 true
             }
         };

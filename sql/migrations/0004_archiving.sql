@@ -88,3 +88,11 @@ begin
   delete from run r where r.id in
     (select a.run from archived_run a where a.generation = v_generation and a.act_seq = p_act_seq);
 end $$;
+
+-- What an event trigger keeps from being altered and dropped, by the names that the server gives; refreshed by every
+-- migration.
+create table guarded (
+  type      text not null,
+  identity  text not null,
+  constraint guarded_pkey primary key (type, identity)
+);

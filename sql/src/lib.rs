@@ -37,6 +37,8 @@ pub const FOUNDATION: &str = include_str!("../migrations/0000_roles.sql");
 pub const TRIGGERS: &str = include_str!("../migrations/triggers.sql");
 /// The grants of the engine, the operator, the sealer and the auditor; idempotent, run after the numbered ones.
 pub const GRANTS: &str = include_str!("../migrations/grants.sql");
+/// The event trigger that refuses DDL on our schema, where the installer is a superuser; idempotent, run last.
+pub const GUARD: &str = include_str!("../migrations/guard.sql");
 
 /// The numbered migrations in order.
 pub const MIGRATIONS: &[Migration] = &[
@@ -72,6 +74,11 @@ pub const APPLIED_MIGRATIONS: Statement = Statement {
 pub const FOUND_INSTALLATION: Statement = Statement {
     name: "found_installation",
     text: include_str!("../schema/found_installation.sql"),
+};
+/// Writes down what is ours in this schema, as the server names it: schema, owner.
+pub const GUARDED: Statement = Statement {
+    name: "guarded",
+    text: include_str!("../schema/guarded.sql"),
 };
 /// The installation and the server it stands on.
 pub const INSTALLATION: Statement = Statement {
@@ -444,10 +451,20 @@ pub const COUNT_BLOBS: Statement = Statement {
     name: "count_blobs",
     text: include_str!("../read/count_blobs.sql"),
 };
+/// The event triggers that refuse DDL on our schema, and their function: names, schema.
+pub const GUARD_STATE: Statement = Statement {
+    name: "guard_state",
+    text: include_str!("../read/guard_state.sql"),
+};
 /// Runs, youngest first: saga, state, subject (each may be null), limit.
 pub const LIST_RUNS: Statement = Statement {
     name: "list_runs",
     text: include_str!("../read/list_runs.sql"),
+};
+/// What is not sealed yet: how many records, the age of the oldest in seconds, and the size that is sealed.
+pub const OPEN_WINDOW: Statement = Statement {
+    name: "open_window",
+    text: include_str!("../read/open_window.sql"),
 };
 /// Plans whose digest begins so: hex prefix.
 pub const PLANS_BY_PREFIX: Statement = Statement {
@@ -584,6 +601,7 @@ pub const UNREFERENCED_BLOBS: Statement = Statement {
 pub const STATEMENTS: &[Statement] = &[
     APPLIED_MIGRATIONS,
     FOUND_INSTALLATION,
+    GUARDED,
     INSTALLATION,
     LOCK_MIGRATION,
     NOTE_MIGRATION,
@@ -655,7 +673,9 @@ pub const STATEMENTS: &[Statement] = &[
     CHECK_LEAVES,
     CHECK_RUNS,
     COUNT_BLOBS,
+    GUARD_STATE,
     LIST_RUNS,
+    OPEN_WINDOW,
     PLANS_BY_PREFIX,
     PLANS_OF_RUNS,
     PLANS_WITHOUT_RUN,

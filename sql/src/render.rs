@@ -113,9 +113,16 @@ impl Sql {
     }
 }
 
-/// A whole word, or the stem of one of our role names; not `redress-blob-v1` and not `redress_x` of somebody else.
+/// A whole word, or the stem of the name of a role or event trigger of ours; not `redress-blob-v1` and not `redress_x` of somebody else.
 fn stands_for_schema(before: &str, after: &str) -> bool {
-    const ROLES: [&str; 5] = ["_owner", "_engine", "_operator", "_sealer", "_auditor"];
+    const ROLES: [&str; 6] = [
+        "_owner",
+        "_engine",
+        "_operator",
+        "_sealer",
+        "_auditor",
+        "_refuses",
+    ];
     let starts = !before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
     let ends = match after.chars().next() {
         Some('-') => false,

@@ -238,3 +238,53 @@ async fn a_read_only_server_is_refused() {
     .await;
     assert_eq!(migrated.map_err(|error| error.code()), Err("RD0804"));
 }
+
+/// What is ours is changed by a migration only, where a superuser has installed it; what is not ours is nobody's business.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_alters_or_drops_the_ledger_by_accident() {
+    let lab = Lab::new().await;
+    let config = lab.url().parse().expect("a URL that parses");
+    let session = redress::db::connect(&config).await.expect("a connection");
+    for refused in [
+        "alter table redress.record disable trigger user",
+        "alter table redress.record add column note text",
+        "alter table redress.record alter column seq type numeric",
+        "alter table redress.run drop constraint run_ends_when_terminal",
+        "drop table redress.refusal",
+        "drop index redress.subject_has_one_active_run",
+        "drop trigger record_is_append_only on redress.record",
+        "create trigger quiet before insert on redress.record for each row execute function redress.refuse_change()",
+        "create rule quiet as on delete to redress.hold do instead nothing",
+        "create policy quiet on redress.record",
+        "drop function redress.lift_hold(uuid, text)",
+        "alter function redress.append_system(text, bigint, bytea[]) security invoker",
+        "create or replace function redress.leave_seal(p_owner uuid) returns void language sql as ''",
+        "alter domain redress.transition drop constraint transition_is_legal",
+        "drop schema redress cascade",
+        "drop owned by redress_owner cascade",
+    ] {
+        let error = session.batch_execute(refused).await.expect_err(refused);
+        let code = error.code().map(|code| code.code().to_owned());
+        assert_eq!(code.as_deref(), Some("RDA02"), "{refused}: {error:?}");
+    }
+    for allowed in [
+        "create table redress.theirs (id int)",
+        "alter table redress.theirs add column note text",
+        "drop table redress.theirs",
+        "create temp table redress_like (id int)",
+        "comment on table redress.record is 'the saga log'",
+        "reindex table redress.record",
+        "analyze redress.record",
+        "grant select on redress.run to redress_auditor",
+    ] {
+        session.batch_execute(allowed).await.expect(allowed);
+    }
+    // A migration may, and leaves everything as it was.
+    migrate(&session, &SchemaName::default(), "test.example/lab")
+        .await
+        .expect("migrated again");
+    session
+        .batch_execute("set redress.migrating = on; drop schema redress cascade")
+        .await
+        .expect("somebody means it");
+}

@@ -34,6 +34,8 @@ pub enum Command {
     },
     /// Give committed records their place in the signed log, sign its head, and publish it
     Seal(seal::SealArgs),
+    /// How many records wait to be sealed and for how long; for monitoring
+    Window(seal::WindowArgs),
     /// Write a folder from which a stranger verifies the sealed ledger, or one run
     Export(seal::ExportArgs),
     /// Print the proof that a run's record is in the log
@@ -68,6 +70,7 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
         } => bundle::verify(place, folder, checkpoints),
         Command::Verify { bundle: None, .. } => verify(place).await,
         Command::Seal(args) => seal::seal(place, args).await,
+        Command::Window(args) => seal::window(place, args).await,
         Command::Export(args) => seal::export(place, args).await,
         Command::Receipt(args) => seal::receipt(place, args).await,
         Command::Consistency(args) => seal::consistency(place, args).await,
@@ -150,9 +153,16 @@ pub async fn check(place: &Place) -> Result<Exit, Fail> {
         place.say.value(&value)?;
         return Ok(exit);
     }
+    for note in &report.notes {
+        place.say.notice(note);
+    }
     if report.ok {
+        let archived = match report.archived {
+            0 => String::new(),
+            runs => format!("; {runs} runs more are archived"),
+        };
         let text = format!(
-            "ledger and tables agree: {} runs, {} records",
+            "ledger and tables agree: {} runs, {} records{archived}",
             report.runs, report.records
         );
         place.say.line(&text)?;

@@ -50,6 +50,14 @@ pub struct SealArgs {
     pub archives: Vec<PathBuf>,
 }
 
+/// How old the oldest record without a place may be.
+#[derive(Debug, clap::Args)]
+pub struct WindowArgs {
+    /// Exit 3 when the oldest record has waited for more seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub max: Option<u64>,
+}
+
 /// What to export.
 #[derive(Debug, clap::Args)]
 pub struct ExportArgs {
@@ -190,6 +198,32 @@ pub async fn seal(place: &Place, args: &SealArgs) -> Result<Exit, Fail> {
         place.say.line(&line(&sealed))?;
     }
     Ok(Exit::Done)
+}
+
+/// Says what is committed and not sealed yet: the window in which a change would not be found.
+///
+/// # Errors
+/// [`Fail::Engine`] when the database cannot be read.
+pub async fn window(place: &Place, args: &WindowArgs) -> Result<Exit, Fail> {
+    let engine = place.engine().await?;
+    let window = engine.open_window().await?;
+    let age = window.age.as_secs_f64();
+    if place.say.is_json() {
+        place.say.value(&json!({
+            "schema": 1,
+            "unsealed": window.records,
+            "unanchored_age_seconds": age,
+            "sealed": window.sealed,
+            "errors": [],
+        }))?;
+    } else {
+        let (records, sealed) = (window.records, window.sealed);
+        place.say.line(&format!(
+            "{records} records wait, the oldest for {age:.3} s; {sealed} are sealed"
+        ))?;
+    }
+    let over = args.max.is_some_and(|max| age > max as f64);
+    Ok(if over { Exit::Person } else { Exit::Done })
 }
 
 fn line(sealed: &Sealed) -> String {

@@ -227,18 +227,18 @@ impl Beside {
         reading: &Reading<'_>,
         findings: &mut Findings,
     ) -> Result<(), Error> {
-        let mut add = |seq: Option<i64>, text: String| {
-            findings.add(Fault::Archived, None, seq, text);
-        };
         for row in &reading.query(sql::CHECK_ARCHIVED, &[]).await? {
             let (generation, seq): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
             let counted = |name: &str| -> Result<u64, tokio_postgres::Error> {
                 Ok(u64::try_from(row.try_get::<_, i64>(name)?).unwrap_or_default())
             };
             let (runs, records) = (counted("runs")?, counted("records")?);
+            findings.archived += runs;
             let digest: &[u8] = row.try_get("digest")?;
             match self.archived.remove(&(generation, seq)) {
-                None => add(
+                None => findings.add(
+                    Fault::Archived,
+                    None,
                     None,
                     format!("{runs} runs are gone, and no decision {seq} let them go"),
                 ),
@@ -249,7 +249,7 @@ impl Beside {
                     let text = format!(
                         "{runs} runs with {records} records are gone, and others were decided about"
                     );
-                    add(Some(seq), text);
+                    findings.add(Fault::Archived, None, Some(seq), text);
                 }
                 Some(_) => {}
             }
@@ -258,7 +258,7 @@ impl Beside {
                 let text = format!(
                     "of the runs that left by decision {seq}, {unsealed} end otherwise than sealed and {back} are not gone"
                 );
-                add(Some(seq), text);
+                findings.add(Fault::Archived, None, Some(seq), text);
             }
         }
         for ((generation, seq), act) in &self.archived {
@@ -266,7 +266,7 @@ impl Beside {
                 "{} runs were let go by decision {seq} of generation {generation}, and nothing says that they left",
                 act.runs
             );
-            add(Some(*seq), text);
+            findings.add(Fault::Archived, None, Some(*seq), text);
         }
         Ok(())
     }

@@ -15,6 +15,8 @@ use crate::view::Reading;
 
 /// What a pinned search_path has after the schema.
 const PATH_END: &str = ", pg_temp";
+/// What is said where nothing refuses DDL.
+const NO_GUARD: &str = "no event trigger refuses ALTER and DROP of the ledger's tables: whoever installed it was no superuser";
 
 /// Compares the schema with the files that make it; false when a table is missing, so that nothing can be replayed.
 pub(super) async fn drift(reading: &Reading<'_>, findings: &mut Findings) -> Result<bool, Error> {
@@ -31,6 +33,7 @@ pub(super) async fn drift(reading: &Reading<'_>, findings: &mut Findings) -> Res
     }
     drift.constraints(findings).await?;
     drift.triggers(findings).await?;
+    drift.guard(findings).await?;
     let functions = drift.functions(findings).await?;
     drift.function_rights(&functions, findings).await?;
     drift.rights(findings).await?;
@@ -143,6 +146,38 @@ impl Drift<'_, '_> {
             if !found.contains(key) {
                 let text = format!("trigger {} on {} is missing", key.1, key.0);
                 findings.add(Fault::Trigger, None, None, text);
+            }
+        }
+        Ok(())
+    }
+
+    /// The event triggers: none is what an installer without superuser leaves, some of them is not.
+    async fn guard(&self, findings: &mut Findings) -> Result<(), Error> {
+        let names = ["refuses_ddl", "refuses_drop", "refuses_end"]
+            .map(|name| format!("{}_{name}", self.schema));
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
+            [&names.as_slice(), &self.schema];
+        let rows = self.reading.query(sql::GUARD_STATE, &params).await?;
+        if rows.is_empty() {
+            findings.notes.push(NO_GUARD);
+            return Ok(());
+        }
+        let text = self.reading.inner.sql.schema().render(sql::GUARD);
+        let source = text.split("$$").nth(1);
+        let mut add = |text: String| findings.add(Fault::Trigger, None, None, text);
+        for row in &rows {
+            let (name, enabled): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+            if enabled != "A" {
+                add(format!("event trigger {name} does not fire always"));
+            }
+            let (found, superuser): (Option<&str>, bool) = (row.try_get(2)?, row.try_get(3)?);
+            if found != source || !superuser {
+                add(format!("the function of event trigger {name} was changed"));
+            }
+        }
+        for name in names {
+            if !rows.iter().any(|row| row.get::<_, &str>(0) == name) {
+                add(format!("event trigger {name} is missing"));
             }
         }
         Ok(())

@@ -47,6 +47,8 @@ impl Engine {
             records,
             findings: findings.named,
             more: findings.more,
+            archived: findings.archived,
+            notes: findings.notes,
         })
     }
 }

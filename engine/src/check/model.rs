@@ -23,6 +23,10 @@ pub struct CheckReport {
     pub findings: Vec<CheckFinding>,
     /// How many findings are not named.
     pub more: u64,
+    /// How many runs are in archives.
+    pub archived: u64,
+    /// What is no fault and should be known.
+    pub notes: Vec<&'static str>,
 }
 
 /// One disagreement.
@@ -171,6 +175,8 @@ impl Fault {
 pub(crate) struct Findings {
     pub named: Vec<CheckFinding>,
     pub more: u64,
+    pub archived: u64,
+    pub notes: Vec<&'static str>,
 }
 
 impl Findings {

@@ -432,6 +432,12 @@ async fn drift_of_the_schema_is_named() {
             "alter domain redress.transition drop constraint transition_is_legal",
             "RD0698",
         ),
+        ("drop event trigger redress_refuses_ddl", "RD0694"),
+        ("alter event trigger redress_refuses_drop disable", "RD0694"),
+        (
+            "create or replace function redress.refuse_ddl() returns event_trigger language plpgsql security definer as $$ begin end $$",
+            "RD0694",
+        ),
         ("alter table redress.hold owner to postgres", "RD0699"),
         (
             "alter table redress.hold enable row level security",

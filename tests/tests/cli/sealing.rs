@@ -43,7 +43,15 @@ fn stranger(kit: &Kit, folder: &str, more: &[&str], exit: i32) -> serde_json::Va
 fn a_ledger_is_sealed_given_away_and_verified_by_a_stranger() {
     let kit = Kit::opened();
     let run = a_run(&kit, "a");
+    let waits = kit.json(&["audit", "window", "--max", "0"], 3);
+    assert_eq!(waits["unsealed"].to_string(), kit.records());
+    assert!(waits["unanchored_age_seconds"].as_f64().unwrap() > 0.0);
     let size = sealed(&kit);
+    let waits = kit.json(&["audit", "window", "--max", "0"], 0);
+    assert_eq!(
+        (waits["unsealed"].as_u64(), waits["sealed"].as_u64()),
+        (Some(0), Some(size))
+    );
     assert_eq!(size.to_string(), kit.records());
     let folder = kit.path("bundle").display().to_string();
     let exported = kit.json(&["audit", "export", &folder], 0);
@@ -288,4 +296,47 @@ fn a_plan_is_approved_with_a_key_of_openssh() {
     let folder = kit.path("signed").display().to_string();
     kit.ok(&["audit", "export", &folder]);
     assert_eq!(stranger(&kit, &folder, &[], 0)["verdict"], "VERIFIED");
+}
+
+#[test]
+fn old_runs_leave_the_database_behind_a_verified_archive() {
+    let kit = Kit::opened();
+    let run = a_run(&kit, "a");
+    a_run(&kit, "b");
+    sealed(&kit);
+    let folder = kit.path("archive").display().to_string();
+    let words = ["audit", "archive", &folder, "--before", "0s"];
+    // Nothing is old enough, and no folder is made.
+    let young = ["audit", "archive", &folder, "--before", "90d"];
+    assert_eq!(kit.json(&young, 0)["runs"], 0);
+    assert!(!kit.path("archive").exists());
+    kit.refused(
+        &["audit", "archive", &folder, "--before", "soon"],
+        2,
+        "RD0924",
+    );
+    // Without a signature nothing is written either.
+    kit.refused(&words, 2, "RD0913");
+    assert!(!kit.path("archive").exists());
+    let done = kit.json(&kit.signed(&words), 0);
+    assert_eq!(done["body"]["runs"], 2, "{done:#}");
+    assert_eq!(
+        stranger(&kit, &folder, &[], 0)["verdict"],
+        "VERIFIED",
+        "{done:#}"
+    );
+    kit.refused(&["show", &run], 4, "RD0748");
+    let check = kit.json(&["check"], 0);
+    assert_eq!(
+        (check["runs"].as_u64(), check["archived"].as_u64()),
+        (Some(0), Some(2))
+    );
+    sealed(&kit);
+    let later = kit.path("later").display().to_string();
+    kit.refused(&["audit", "export", &later], 4, "RD0748");
+    kit.ok(&["audit", "export", &later, "--archive", &folder]);
+    assert_eq!(stranger(&kit, &later, &[], 0)["verdict"], "VERIFIED");
+    kit.ok(&["audit", "receipt", &run, "--archive", &later]);
+    let ran = kit.exits(&["explain", "RD0748"], 0);
+    assert!(ran.out.contains("--archive"), "{}", ran.out);
 }

@@ -1,33 +1,22 @@
-//! Writes a bundle: a folder from which a stranger verifies the ledger, or one run of it, without us.
+//! Reads what a bundle holds: from the database, and from archives what has left it.
 //!
-//! **Invariant:** the folder appears as a whole or not at all; it is one moment of the database, up to a signed head.
-//! What is written is compared with that head before anybody gets it.
-//!
-//! **Not here:** the format (`FORMAT.md`, in every bundle) and the verifier (`redress_ledger::bundle`).
+//! **Invariant:** what is read is compared with the leaves, and the leaves with the head that was signed.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64ct::{Base64, Encoding};
 use redress_ledger::blob::BlobRef;
-use redress_ledger::bundle::{
-    BundleKind, CHECKPOINT_NAME, FORMAT, FORMAT_NAME, ListedFile, MANIFEST_NAME, Manifest,
-    blob_name, checkpoint_name, entry_name, proof_name,
-};
+use redress_ledger::bundle::{blob_name, checkpoint_name, entry_name, proof_name};
 use redress_ledger::note::Note;
-use redress_ledger::tree::{Bundler, Node, TileBytes, Tiler, inclusion_nodes, inclusion_proof};
-use redress_ledger::{
-    Checkpoint, Frontier, Hash, Record, SigningKey, TlogProof, log_origin, to_canonical,
-};
+use redress_ledger::tree::{Bundler, Node, Tiler, inclusion_nodes, inclusion_proof};
+use redress_ledger::{Checkpoint, Frontier, Hash, Record, TlogProof, log_origin, to_canonical};
 use redress_sql as sql;
 use serde_json::json;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::files::Files;
 use crate::archive::Archives;
-use crate::engine::Engine;
 use crate::error::Error;
 use crate::seal::SealError;
 use crate::tx::hash_at;
@@ -40,185 +29,19 @@ const HEADS_A_PAGE: i64 = 1_000;
 /// Leaves that are read at once.
 const LEAVES_A_PAGE: i64 = 10_000;
 
-/// What was exported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exported {
-    /// Where it is.
-    pub folder: PathBuf,
-    /// The signed head that it is up to.
-    pub head: Checkpoint,
-    /// How many records it holds.
-    pub records: u64,
-    /// How many files it has, the manifest not counted.
-    pub files: usize,
-}
-
-/// A proof that one record is in the log, ready to be given away.
-#[derive(Clone, Debug)]
-pub struct Receipt {
-    /// The run.
-    pub run: Uuid,
-    /// The record's number.
-    pub seq: i64,
-    /// The record's hash.
-    pub hash: Hash,
-    /// The record itself.
-    pub record: Vec<u8>,
-    /// A C2SP tlog-proof.
-    pub proof: TlogProof,
-}
-
-impl Engine {
-    /// Writes the whole sealed ledger, or one run of it with all that its decisions rest on, into a new folder.
-    ///
-    /// # Errors
-    /// [`Error::Seal`] when nothing is sealed or the leaves are not those that were signed; [`Error::UnknownRun`] when
-    /// the run has no sealed record; [`Error::Export`] when the folder stands already or cannot be written;
-    /// [`Error::Archived`] when a record is in none of the `archives`, [`Error::Archive`] when one is not as it was.
-    pub async fn export(
-        &self,
-        folder: &Path,
-        run: Option<Uuid>,
-        log_key: &SigningKey,
-        archives: &mut Archives,
-    ) -> Result<Exported, Error> {
-        let mut files = Files::begin(folder)?;
-        let reading = Reading::begin(&self.inner).await?;
-        let head = reading.signed_head(None).await?;
-        let records = match run {
-            None => reading.write_ledger(&head, &mut files, archives).await?,
-            Some(run) => reading.write_run(&head, run, &mut files, archives).await?,
-        };
-        files.write(CHECKPOINT_NAME, &head.note)?;
-        files.write(FORMAT_NAME, FORMAT.as_bytes())?;
-        let installation = &self.inner.installation;
-        let manifest = Manifest {
-            origin: installation.origin.clone(),
-            generation: installation.generation,
-            kind: run.map_or(BundleKind::Ledger, BundleKind::Run),
-            size: head.checkpoint.size,
-            root: head.checkpoint.root,
-            made_at: self.inner.now(&reading).await?,
-            files: std::mem::take(&mut files.listed),
-        };
-        reading.end().await;
-        let count = manifest.files.len();
-        let note = manifest.sign(log_key).map_err(SealError::from)?;
-        files.write(MANIFEST_NAME, note.to_string().as_bytes())?;
-        files.finish()?;
-        Ok(Exported {
-            folder: folder.to_owned(),
-            head: head.checkpoint,
-            records,
-            files: count,
-        })
-    }
-
-    /// The proof that a record of a run is in the log: its last one, or the last one of a phase.
-    ///
-    /// # Errors
-    /// [`Error::UnknownRun`] when there is no such sealed record; [`Error::Seal`] when nothing is sealed;
-    /// [`Error::Archived`] when the record is in none of the `archives`.
-    pub async fn receipt(
-        &self,
-        run: Uuid,
-        phase: Option<&str>,
-        archives: &mut Archives,
-    ) -> Result<Receipt, Error> {
-        let reading = Reading::begin(&self.inner).await?;
-        let head = reading.signed_head(None).await?;
-        let entries = reading.entries_of(&head, &[run], archives).await?;
-        let fits = |entry: &&Entry| {
-            phase.is_none_or(|phase| {
-                Record::decode(&entry.bytes).is_ok_and(|record| {
-                    record.body.get("phase").and_then(|p| p.as_str()) == Some(phase)
-                })
-            })
-        };
-        let entry = entries.iter().rev().find(fits).ok_or_else(|| {
-            let of = phase
-                .map(|phase| format!(", phase {phase}"))
-                .unwrap_or_default();
-            Error::UnknownRun(format!("{run} with a sealed record{of}"))
-        })?;
-        let nodes = reading.nodes(&head, &[entry.position]).await?;
-        let proof = proof_of(&head, &nodes, entry.position)?;
-        reading.end().await;
-        Ok(Receipt {
-            run,
-            seq: entry.seq,
-            hash: entry.hash,
-            record: entry.bytes.clone(),
-            proof,
-        })
-    }
-
-    /// How many records are sealed.
-    pub(crate) async fn sealed_size(&self) -> Result<u64, Error> {
-        let reading = Reading::begin(&self.inner).await?;
-        let head = reading.signed_head(None).await?;
-        reading.end().await;
-        Ok(head.checkpoint.size)
-    }
-
-    /// The proof that the log of a later size begins with that of an earlier one (RFC 6962), and the roots of both.
-    ///
-    /// # Errors
-    /// [`Error::Seal`] when the sizes are not ones of this log.
-    pub async fn consistency(&self, old: u64, new: u64) -> Result<Consistency, Error> {
-        let reading = Reading::begin(&self.inner).await?;
-        let newest = reading.signed_head(None).await?;
-        if old > new || new > newest.checkpoint.size {
-            let size = newest.checkpoint.size;
-            return Err(SealError::Sizes { old, new, size }.into());
-        }
-        let wanted = redress_ledger::tree::consistency_nodes(old, new).map_err(SealError::from)?;
-        let mut found = BTreeMap::new();
-        let mut old_root = Frontier::new().root();
-        let frontier = reading
-            .walk_leaves(new, |frontier, node, hash| {
-                if wanted.contains(&node) {
-                    found.insert(node, hash);
-                }
-                if frontier.size() == old {
-                    old_root = frontier.root();
-                }
-            })
-            .await?;
-        let hashes = redress_ledger::tree::consistency_proof(&found, old, new);
-        reading.end().await;
-        Ok(Consistency {
-            old: (old, old_root),
-            new: (new, frontier.root()),
-            hashes: hashes.map_err(SealError::from)?,
-        })
-    }
-}
-
-/// That one tree continues another.
-#[derive(Clone, Debug)]
-pub struct Consistency {
-    /// Size and root before.
-    pub old: (u64, Hash),
-    /// Size and root after.
-    pub new: (u64, Hash),
-    /// The proof.
-    pub hashes: Vec<Hash>,
-}
-
 /// A signed head with its exact bytes.
-struct SignedHead {
-    checkpoint: Checkpoint,
-    note: Vec<u8>,
+pub(super) struct SignedHead {
+    pub checkpoint: Checkpoint,
+    pub note: Vec<u8>,
 }
 
 /// A sealed record.
-struct Entry {
-    position: u64,
-    run: Uuid,
-    seq: i64,
-    hash: Hash,
-    bytes: Vec<u8>,
+pub(super) struct Entry {
+    pub position: u64,
+    pub run: Uuid,
+    pub seq: i64,
+    pub hash: Hash,
+    pub bytes: Vec<u8>,
 }
 
 fn number(size: u64) -> i64 {
@@ -230,7 +53,7 @@ fn other_root(head: &SignedHead) -> Error {
     SealError::Fork(format!("the {size} leaves are not those that were signed")).into()
 }
 
-fn proof_of(
+pub(super) fn proof_of(
     head: &SignedHead,
     nodes: &BTreeMap<Node, Hash>,
     position: u64,
@@ -247,7 +70,7 @@ fn proof_of(
 
 impl Reading<'_> {
     /// The newest signed head, or the one of a size.
-    async fn signed_head(&self, size: Option<i64>) -> Result<SignedHead, Error> {
+    pub(super) async fn signed_head(&self, size: Option<i64>) -> Result<SignedHead, Error> {
         let generation = self.inner.installation.generation;
         let rows = match size {
             None => self.query(sql::NEWEST_CHECKPOINT, &[&generation]).await?,
@@ -262,7 +85,7 @@ impl Reading<'_> {
         Ok(SignedHead { checkpoint, note })
     }
 
-    async fn write_ledger(
+    pub(super) async fn write_ledger(
         &self,
         head: &SignedHead,
         files: &mut Files,
@@ -354,7 +177,7 @@ impl Reading<'_> {
         }
     }
 
-    async fn write_run(
+    pub(super) async fn write_run(
         &self,
         head: &SignedHead,
         run: Uuid,
@@ -385,7 +208,7 @@ impl Reading<'_> {
         Ok(entries.len() as u64)
     }
 
-    async fn entries_of(
+    pub(super) async fn entries_of(
         &self,
         head: &SignedHead,
         runs: &[Uuid],
@@ -400,7 +223,7 @@ impl Reading<'_> {
     }
 
     /// The hashes that the proofs of these positions need; the whole tree is walked and must be the signed one.
-    async fn nodes(
+    pub(super) async fn nodes(
         &self,
         head: &SignedHead,
         positions: &[u64],
@@ -425,7 +248,7 @@ impl Reading<'_> {
     }
 
     /// Walks the first leaves; `filled` hears of each node that becomes full, with the tree before the next leaf.
-    async fn walk_leaves(
+    pub(super) async fn walk_leaves(
         &self,
         size: u64,
         mut filled: impl FnMut(&Frontier, Node, Hash),
@@ -513,95 +336,5 @@ impl Reading<'_> {
             path: "--archive".to_owned(),
         };
         Ok(Some(file.ok_or_else(missing)?))
-    }
-}
-
-/// A folder in the making; removed when it is dropped unfinished.
-struct Files {
-    target: PathBuf,
-    making: PathBuf,
-    listed: Vec<ListedFile>,
-    /// Folders that were made.
-    made: HashSet<PathBuf>,
-    done: bool,
-}
-
-impl Files {
-    fn begin(target: &Path) -> Result<Files, Error> {
-        let failed = |why: &dyn ToString| Error::Export {
-            why: why.to_string(),
-            path: target.display().to_string(),
-        };
-        if fs::symlink_metadata(target).is_ok() {
-            return Err(failed(&"it stands already, and nothing is overwritten"));
-        }
-        let name = target
-            .file_name()
-            .ok_or_else(|| failed(&"it names no folder"))?;
-        let parent = target
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
-        let making = parent.join(format!(
-            ".{}.{}.tmp",
-            name.to_string_lossy(),
-            Uuid::now_v7()
-        ));
-        fs::create_dir_all(&making).map_err(|error| failed(&error))?;
-        Ok(Files {
-            target: target.to_owned(),
-            making,
-            listed: Vec::new(),
-            made: HashSet::new(),
-            done: false,
-        })
-    }
-
-    fn failed(&self, why: impl ToString) -> Error {
-        Error::Export {
-            why: why.to_string(),
-            path: self.target.display().to_string(),
-        }
-    }
-
-    fn write_tile(&mut self, tile: &TileBytes) -> Result<(), Error> {
-        self.write(&tile.tile.path(), &tile.bytes)
-    }
-
-    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.making.join(name);
-        let folder = path.parent().unwrap_or(&self.making).to_owned();
-        let write = || -> io::Result<()> {
-            if !self.made.contains(&folder) {
-                fs::create_dir_all(&folder)?;
-            }
-            File::create_new(&path)?.write_all(bytes)
-        };
-        write().map_err(|error| self.failed(format!("{error}, {name}")))?;
-        self.made.insert(folder);
-        self.listed.push(ListedFile::of(name, bytes));
-        Ok(())
-    }
-
-    /// Everything to the disk, then the name.
-    fn finish(mut self) -> Result<(), Error> {
-        let sync = || -> io::Result<()> {
-            rustix::fs::syncfs(File::open(&self.making)?)?;
-            fs::rename(&self.making, &self.target)?;
-            let parent = self.target.parent().filter(|p| !p.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-        };
-        sync().map_err(|error| self.failed(error))?;
-        self.done = true;
-        Ok(())
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        if !self.done {
-            // What cannot be removed is a folder with a dot, and no bundle.
-            let _ = fs::remove_dir_all(&self.making);
-        }
     }
 }
