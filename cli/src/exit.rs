@@ -48,9 +48,9 @@ impl Exit {
         Some(match number {
             // What is stored is not what it was: a person must look.
             125 => Self::Person,
-            101..=124 | 130..=131 | 140..=145 | 190..=195 => Self::Refused,
+            101..=124 | 126 | 130..=131 | 140..=145 | 190..=195 => Self::Refused,
             201 => Self::Configuration,
-            202..=205 | 214 | 216..=218 => Self::Person,
+            202..=205 | 214 | 216..=218 | 317 => Self::Person,
             206..=213 | 215 => Self::Refused,
             302 | 304 | 307 | 308 => Self::Refused,
             301 | 303 | 305 | 306 | 309..=316 => Self::Failed,
@@ -113,6 +113,8 @@ mod tests {
         check("RD0214", 3);
         check("RD0218", 3);
         check("RD0219", 6);
+        check("RD0126", 4);
+        check("RD0317", 3);
         check("RD0420", 6);
         check("RD0421", 4);
         check("RD0424", 3);

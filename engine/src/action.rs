@@ -54,6 +54,14 @@ impl Inner {
         let Some((phase, undo)) = target(live, action) else {
             return Ok(());
         };
+        if let Some((phase, adapter)) = self.acts_outside(live, action) {
+            return self
+                .guard_outside(live, &phase, adapter.as_ref(), context, unwind)
+                .await;
+        }
+        if self.external(phase).is_some() {
+            return Ok(());
+        }
         let adapter = self.adapter(phase.adapter.as_str())?;
         let artefacts = self.artefacts()?;
         let call = Call {

@@ -32,6 +32,8 @@ use crate::tx::{COMMIT_ANSWER_MAX, Commit, Entered, Fate, Moved, finish};
 const ATTEMPTS_MAX: u32 = 3;
 /// The most that one attempt may take, however many actions it has.
 const UNWIND_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// The most calls of an adapter that one action outside the database may take, each as long as its phase may.
+const OUTSIDE_CALLS_MAX: u32 = 20;
 /// Pause between two of them.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -69,7 +71,7 @@ pub(crate) struct Unwind<'a> {
 }
 
 /// How an unwind attempt ended.
-enum Unwound {
+pub(crate) enum Unwound {
     Done,
     /// What was to be committed is not, for certain; the run's epoch was raised to this.
     Not {
@@ -135,7 +137,14 @@ impl Inner {
             }
             let actions = u32::try_from(unwind.plan.actions.len()).unwrap_or(u32::MAX);
             let longest = Duration::from_millis(longest(live, unwind.plan)) + COMMIT_ANSWER_MAX;
+            // What lies outside is asked, awaited and asked again.
+            let calls = if self.is_atomic(live, unwind.plan) {
+                1
+            } else {
+                OUTSIDE_CALLS_MAX
+            };
             let limit = longest
+                .saturating_mul(calls)
                 .saturating_mul(actions.saturating_add(2))
                 .min(UNWIND_MAX);
             let unwinding = async {
@@ -192,6 +201,9 @@ impl Inner {
     /// Whether the whole plan fits into one transaction.
     fn is_atomic(&self, live: &Live, plan: &Plan) -> bool {
         plan.actions.iter().all(|action| {
+            if self.acts_outside(live, action).is_some() {
+                return false;
+            }
             let adapter = live
                 .definition()
                 .phase(action.phase.as_str())
@@ -317,6 +329,15 @@ impl Inner {
             .cloned()
             .collect();
         for action in &left {
+            if let Some((phase, adapter)) = self.acts_outside(live, action) {
+                let taken = self.take_back(session, live, unwind, action, &phase, adapter.as_ref());
+                let end = Box::pin(taken).await?;
+                if let Unwound::Not { .. } = end {
+                    return Ok(end);
+                }
+                crash::point("compensate.after_commit");
+                continue;
+            }
             let entered = self.enter_compensation(session, live, unwind).await?;
             let mut pages = Pages::after(
                 self.common(live, &entered),
@@ -349,7 +370,7 @@ impl Inner {
             .await
     }
 
-    async fn end_step(
+    pub(crate) async fn end_step(
         &self,
         session: &Session,
         entered: &Entered,

@@ -16,6 +16,7 @@ use crate::definition::Phase;
 use crate::engine::{Inner, Loan};
 use crate::error::Error;
 use crate::failure::{Cutoff, Outcome as Failed};
+use crate::outside::{Settled, Try};
 use crate::phase::{Attempt, add_output};
 use crate::run::{Live, RunRow};
 use crate::survey::PROOF_VOID;
@@ -170,14 +171,24 @@ impl Inner {
             .ok_or_else(|| {
                 Error::Inconsistent(format!("run {} is running without a phase", live.row.id))
             })?;
-        match self.attempt_here(session, live, &phase).await? {
+        let step = match self.external(&phase).cloned() {
+            Some(adapter) => {
+                self.attempt_outside(session, live, &phase, adapter.as_ref())
+                    .await?
+            }
+            None => self.attempt_here(session, live, &phase, Try::Work).await?,
+        };
+        match step {
             Step::Committed(records, output) => {
                 self.advance(live, &phase, records, output)?;
                 Ok(None)
             }
             Step::Left(left) => Ok(Some(left)),
-            Step::Failed(error) => {
-                let cutoff = Cutoff::of(&error);
+            Step::Failed(error, outside) => {
+                let cutoff = Cutoff {
+                    outside,
+                    ..Cutoff::of(&error)
+                };
                 tracing::info!(run = %live.row.id, phase = %phase.name, code = cutoff.code, "phase failed");
                 if cutoff.sqlstate.as_deref() == Some("0A000") {
                     session.statement_cache.clear();
@@ -185,6 +196,8 @@ impl Inner {
                 if session.is_closed() {
                     self.reopen(session).await?;
                 }
+                // What the failure's record will say is no doubt any more when the plan is made.
+                live.story.settle(&phase.name, outside);
                 let failing = self.fail(session, live, &phase, &cutoff);
                 let Ok(failed) = tokio::time::timeout(FAILING_MAX, failing).await else {
                     session.abandon();
@@ -217,18 +230,20 @@ impl Inner {
     }
 
     /// One attempt, with new connections while none was good enough to send COMMIT, and doubt resolved.
-    async fn attempt_here(
+    pub(crate) async fn attempt_here(
         &self,
         session: &mut Loan,
         live: &mut Live,
         phase: &Phase,
+        what: Try<'_>,
     ) -> Result<Step, Error> {
         for _ in 0..RECONNECTS_MAX {
             if session.is_closed() {
                 self.reopen(session).await?;
             }
             let limit = Duration::from_millis(phase.timeout_ms) + 2 * COMMIT_ANSWER_MAX;
-            let attempt = tokio::time::timeout(limit, self.attempt(session, live, phase)).await;
+            let attempt =
+                tokio::time::timeout(limit, self.attempt(session, live, phase, what)).await;
             let Ok(attempt) = attempt else {
                 session.abandon();
                 let text = format!("no answer within {limit:?}");
@@ -253,7 +268,7 @@ impl Inner {
                             live.row.epoch = epoch;
                             if matches!(error, DbError::Server { .. }) {
                                 // A deferred constraint said no at COMMIT.
-                                return Ok(Step::Failed(error.into()));
+                                return Ok(Step::Failed(error.into(), None));
                             }
                         }
                     }
@@ -271,6 +286,7 @@ impl Inner {
         }
         Ok(Step::Failed(
             DbError::Lost(format!("lost {RECONNECTS_MAX} times in a row")).into(),
+            None,
         ))
     }
 
@@ -352,19 +368,21 @@ impl Inner {
     }
 }
 
-enum Step {
+/// What became of a phase, as far as it went now.
+pub(crate) enum Step {
     Committed(Vec<Vec<u8>>, Value),
-    Failed(Error),
+    /// With how an act outside is settled by it; `None` leaves the doubt.
+    Failed(Error, Option<Settled>),
     Left(Left),
 }
 
 /// Refusals of the entry say something about the claim or the gate, not about the phase.
-fn judge(error: Error) -> Step {
+pub(crate) fn judge(error: Error) -> Step {
     match error.sqlstate() {
         Some("RDG02" | "RDG03" | "RDG04" | "RDG05") => Step::Left(Left::Held),
         Some("RDR02" | "RDR03" | "RDR04") => Step::Left(Left::Fenced),
         _ if matches!(error, Error::ReleaseUnproven { .. }) => Step::Left(Left::Held),
-        _ => Step::Failed(error),
+        _ => Step::Failed(error, None),
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! **Not here:** what is done with it: `start`, `phase`, `drive`, `compensate`, `hold`, `worker`, `view`, `check`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -18,8 +18,9 @@ use crate::adapter::{Adapter, Finding};
 use crate::alert::AlertSink;
 use crate::db::{DbError, Manager, Pool, Session, side_pool};
 use crate::definition::input::InputSchema;
-use crate::definition::{self, Definition};
+use crate::definition::{self, Definition, Phase};
 use crate::error::Error;
+use crate::external::ExternalAdapter;
 use crate::files::StateDir;
 use crate::release::Proven;
 use crate::schema::{self, Installation};
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     pub sql: Sql,
     pub installation: Installation,
     pub adapters: BTreeMap<String, Arc<dyn Adapter>>,
+    pub externals: BTreeMap<String, Arc<dyn ExternalAdapter>>,
     pub trust: Option<Trust>,
     pub state_dir: Option<StateDir>,
     pub actor: String,
@@ -71,6 +73,7 @@ pub struct Builder {
     pool: Pool,
     schema: SchemaName,
     adapters: BTreeMap<String, Arc<dyn Adapter>>,
+    externals: BTreeMap<String, Arc<dyn ExternalAdapter>>,
     definitions: Vec<Definition>,
     trust: Option<Trust>,
     state_dir: Option<StateDir>,
@@ -101,8 +104,23 @@ impl Builder {
     /// Adds an adapter; the last one of a name counts.
     #[must_use]
     pub fn adapter(mut self, adapter: Arc<dyn Adapter>) -> Self {
+        self.externals.remove(adapter.name());
         self.adapters.insert(adapter.name().to_owned(), adapter);
         self
+    }
+
+    /// Adds an adapter whose effect lies outside the database; the last one of a name counts, of either kind.
+    #[must_use]
+    pub fn external(mut self, adapter: Arc<dyn ExternalAdapter>) -> Self {
+        self.adapters.remove(adapter.name());
+        self.externals.insert(adapter.name().to_owned(), adapter);
+        self
+    }
+
+    /// Adds several adapters whose effects lie outside the database.
+    #[must_use]
+    pub fn externals(self, adapters: impl IntoIterator<Item = Arc<dyn ExternalAdapter>>) -> Self {
+        adapters.into_iter().fold(self, Self::external)
     }
 
     /// Adds several adapters.
@@ -192,6 +210,7 @@ impl Builder {
             sql,
             installation,
             adapters: self.adapters,
+            externals: self.externals,
             trust: self.trust,
             state_dir: self.state_dir,
             actor: self.actor.unwrap_or_else(default_actor),
@@ -250,6 +269,7 @@ impl Engine {
             pool,
             schema: SchemaName::default(),
             adapters: BTreeMap::new(),
+            externals: BTreeMap::new(),
             definitions: Vec::new(),
             trust: None,
             state_dir: None,
@@ -339,6 +359,17 @@ impl Inner {
             .ok_or_else(|| Error::UnknownAdapter(name.to_owned()))
     }
 
+    /// The adapter of a phase whose effect lies outside the database; `None` for every other one.
+    pub fn external(&self, phase: &Phase) -> Option<&Arc<dyn ExternalAdapter>> {
+        self.externals.get(phase.adapter.as_str())
+    }
+
+    /// Names of all adapters here.
+    pub fn known_adapters(&self) -> BTreeSet<String> {
+        let names = self.adapters.keys().chain(self.externals.keys());
+        names.cloned().collect()
+    }
+
     /// A definition by digest, from memory or from the database.
     pub async fn load(&self, session: &Session, digest: Hash) -> Result<Arc<Loaded>, Error> {
         if let Some(loaded) = self
@@ -406,7 +437,9 @@ impl Inner {
             let digest = crate::tx::hash_at(row, 0)?;
             let loaded = self.load(session, digest).await?;
             let mut phases = loaded.definition.phases.iter();
-            if phases.all(|phase| self.adapters.contains_key(phase.adapter.as_str())) {
+            let here =
+                |name: &str| self.adapters.contains_key(name) || self.externals.contains_key(name);
+            if phases.all(|phase| here(phase.adapter.as_str())) {
                 digests.push(digest);
             }
         }

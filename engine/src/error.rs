@@ -90,6 +90,18 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// Whether an act outside the database was done is not known.
+    #[error(
+        "whether {what} of phase {phase} was done outside is not known: {why}; look there, then `redress resume` asks again"
+    )]
+    InDoubt {
+        /// The phase.
+        phase: String,
+        /// `the act` or `the undo`.
+        what: &'static str,
+        /// Why it cannot be told.
+        why: String,
+    },
     /// The worker has no adapter of this name.
     #[error("no adapter named {0} here: run it where one is registered")]
     UnknownAdapter(String),
@@ -260,6 +272,7 @@ impl Error {
             Self::Timeout { .. } => Class::Retry,
             Self::Panic { .. } | Self::Coverage { .. } => Class::Business,
             Self::UnknownAdapter(_)
+            | Self::InDoubt { .. }
             | Self::Stuck { .. }
             | Self::Held(_)
             | Self::ReleaseUnproven { .. }
@@ -293,6 +306,7 @@ impl Error {
             Self::UnknownHold(_) => "RD0215",
             Self::ReleaseUnproven { .. } => "RD0218",
             Self::UnknownAdapter(_) => "RD0304",
+            Self::InDoubt { .. } => "RD0317",
             Self::Coverage { .. } => "RD0302",
             Self::Timeout { .. } => "RD0305",
             Self::Panic { .. } => "RD0316",

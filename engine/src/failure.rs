@@ -20,6 +20,7 @@ use crate::engine::Inner;
 use crate::error::Error;
 use crate::log::Pages;
 use crate::name::Name;
+use crate::outside::Settled;
 use crate::plan::{self, Cause, CauseKind, History, Plan, Policy};
 use crate::run::Live;
 use crate::tx::{Entered, Moved};
@@ -44,6 +45,8 @@ pub(crate) struct Cutoff {
     pub message: String,
     pub class: Class,
     pub sqlstate: Option<String>,
+    /// How an act outside is settled by this failure; `None` leaves the doubt.
+    pub outside: Option<Settled>,
 }
 
 impl Cutoff {
@@ -53,6 +56,7 @@ impl Cutoff {
             message: clipped(&error.to_string()),
             class: error.class(),
             sqlstate: error.sqlstate().map(str::to_owned),
+            outside: None,
         }
     }
 }
@@ -273,6 +277,13 @@ impl Inner {
             compensated: live.story.compensated.clone(),
             failed: failed.or(live.story.failed.as_ref()).cloned(),
             rewinds: Default::default(),
+            in_doubt: live.story.in_doubt().map(|(phase, intent)| plan::InDoubt {
+                phase: phase.clone(),
+                record: plan::RecordRef {
+                    seq: intent.seq,
+                    hash: intent.hash,
+                },
+            }),
         };
         plan::plan(live.definition(), &history, cause, policy)
     }
@@ -327,14 +338,18 @@ impl Inner {
 }
 
 fn failure_body(phase: &Phase, cutoff: &Cutoff, attempt: i32, last: bool) -> Value {
-    json!({
+    let mut body = json!({
         "phase": phase.name.as_str(),
         "attempt": attempt,
         "code": cutoff.code,
         "message": cutoff.message,
         "sqlstate": cutoff.sqlstate,
         "final": last,
-    })
+    });
+    if let Some(settled) = cutoff.outside {
+        body["outside"] = Value::from(settled.as_str());
+    }
+    body
 }
 
 fn needs_a_person(class: Class) -> bool {

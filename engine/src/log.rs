@@ -13,6 +13,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::name::Name;
+use crate::outside::Settled;
 
 /// The engine's version, as it stands in each record.
 pub(crate) const ENGINE: &str = concat!("redress/", env!("CARGO_PKG_VERSION"));
@@ -201,6 +202,27 @@ pub struct Committed {
     pub undo: Value,
     /// What it touched, for people.
     pub touched: Value,
+    /// The intent of an act outside the database; none for a phase inside it.
+    pub intent: Option<Intent>,
+}
+
+/// An act outside the database, or its undo, that is about to be done, or may have been.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// The number of its last record.
+    pub seq: i64,
+    /// The hash of its last record.
+    pub hash: Hash,
+    /// When that was recorded.
+    pub at: String,
+    /// The idempotency key.
+    pub key: String,
+    /// What was looked up for the way back before anything was done.
+    pub prepared: Value,
+    /// For an undo: what the act kept for it.
+    pub undo: Value,
+    /// Whether it may have been done; a try that a probe found not done leaves what was prepared.
+    pub open: bool,
 }
 
 /// What became of a phase.
@@ -245,6 +267,12 @@ pub struct Story {
     pub failed: Option<Name>,
     /// The digest of the plan that was started and not finished.
     pub running_plan: Option<Hash>,
+    /// Acts outside the database that have no outcome yet.
+    pub intents: BTreeMap<Name, Intent>,
+    /// Undos outside the database that have no outcome yet.
+    pub undos: BTreeMap<Name, Intent>,
+    /// How often each phase was compensated: an act that runs again then is another one.
+    pub rounds: BTreeMap<Name, u32>,
 }
 
 impl Story {
@@ -270,6 +298,9 @@ impl Story {
             compensated: BTreeSet::new(),
             failed: None,
             running_plan: None,
+            intents: BTreeMap::new(),
+            undos: BTreeMap::new(),
+            rounds: BTreeMap::new(),
         };
         for (seq, bytes) in records {
             let record =
@@ -355,6 +386,7 @@ impl Story {
                 self.input = field(body, "input");
                 self.pre = field(body, "pre");
             }
+            Kind::PhaseIntended => self.remember_intent(need(phase)?, (seq, hash), record),
             Kind::PhaseCommitted => self.remember_commit(need(phase)?, (seq, hash), body),
             Kind::PhaseFailed => self.remember_failure(need(phase)?, (seq, hash), body),
             Kind::CompensationCommitted => self.remember_action(need(phase)?, (seq, hash), body),
@@ -372,6 +404,48 @@ impl Story {
         Ok(())
     }
 
+    fn remember_intent(&mut self, phase: Name, (seq, hash): (i64, Hash), record: &Record) {
+        let intent = Intent {
+            seq,
+            hash,
+            at: record.at.clone(),
+            key: record.idem.clone().unwrap_or_default(),
+            prepared: field(&record.body, "prepared"),
+            undo: field(&record.body, "undo"),
+            open: true,
+        };
+        match record.body.get("way").and_then(Value::as_str) {
+            Some("back") => self.undos.insert(phase, intent),
+            _ => self.intents.insert(phase, intent),
+        };
+    }
+
+    /// A failure that says how the act outside ended; one that does not leaves the doubt.
+    pub(crate) fn settle(&mut self, phase: &Name, outside: Option<Settled>) {
+        match outside {
+            Some(Settled::NotDone) => {
+                self.intents.remove(phase);
+            }
+            Some(Settled::Probed) => {
+                if let Some(intent) = self.intents.get_mut(phase) {
+                    intent.open = false;
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// The phase whose act outside the database may have been done, without an outcome in the log.
+    pub fn in_doubt(&self) -> Option<(&Name, &Intent)> {
+        self.intents.iter().find(|(_, intent)| intent.open)
+    }
+
+    /// The idempotency key of a phase's act outside the database, in this round.
+    pub fn act_key(&self, run: Uuid, phase: &Name) -> String {
+        let round = self.rounds.get(phase).copied().unwrap_or(0) + 1;
+        format!("{run}.{phase}.{round}")
+    }
+
     fn remember_commit(&mut self, phase: Name, record: (i64, Hash), body: &Value) {
         let attempts = self.traces.get(&phase).map_or(0, |t| t.attempts) + 1;
         let trace = Trace {
@@ -384,7 +458,9 @@ impl Story {
         self.outputs
             .insert(phase.to_string(), field(body, "output"));
         self.compensated.remove(&phase);
+        let intent = self.intents.remove(&phase);
         self.committed.push(Committed {
+            intent,
             phase,
             seq: record.0,
             hash: record.1,
@@ -402,6 +478,8 @@ impl Story {
                 .to_owned()
         };
         let error = Some((text("code"), text("message")));
+        let outside = body.get("outside").and_then(Value::as_str);
+        self.settle(&phase, outside.and_then(Settled::from_word));
         let last = body.get("final") == Some(&Value::Bool(true));
         let trace = Trace {
             state: if last { "failed" } else { "pending" },
@@ -437,6 +515,9 @@ impl Story {
         }
         self.committed.retain(|c| c.phase != phase);
         self.outputs.remove(phase.as_str());
+        self.intents.remove(&phase);
+        self.undos.remove(&phase);
+        *self.rounds.entry(phase.clone()).or_default() += 1;
         self.compensated.insert(phase);
     }
 

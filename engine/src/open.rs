@@ -149,6 +149,10 @@ impl Inner {
     ) -> Result<Eager, Error> {
         let mut live = opening.live(self)?;
         let phase = &opening.first;
+        if self.external(phase).is_some() {
+            // Its intent must stand before it acts, and needs a run to stand in.
+            return Ok(Eager::Not);
+        }
         let attempt = match self.eager_attempt(session, opening, &live).await {
             Ok(Ok(attempt)) => attempt,
             Ok(Err(existing)) => {

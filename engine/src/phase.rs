@@ -24,6 +24,7 @@ use crate::engine::{Inner, Loaded};
 use crate::error::Error;
 use crate::log::{Common, Pages};
 use crate::name::Name;
+use crate::outside::Try;
 use crate::phase_tx::PhaseTx;
 use crate::run::{Live, keep};
 use crate::tx::{Commit, Entered, Moved, finish, hash_at};
@@ -77,8 +78,18 @@ pub(crate) enum Attempt {
 
 impl Inner {
     /// Tries a run's next phase once. `session` is given up by the caller when it is closed afterwards.
-    pub(crate) async fn attempt(&self, session: &Session, live: &Live, phase: &Phase) -> Attempt {
-        match self.attempt_inner(session, live, phase).await {
+    pub(crate) async fn attempt(
+        &self,
+        session: &Session,
+        live: &Live,
+        phase: &Phase,
+        what: Try<'_>,
+    ) -> Attempt {
+        let attempt = match what {
+            Try::Work => self.attempt_inner(session, live, phase).await,
+            outside => self.attempt_record(session, live, phase, outside).await,
+        };
+        match attempt {
             Ok(attempt) => attempt,
             Err(error) => {
                 self.rollback(session).await;
@@ -97,33 +108,7 @@ impl Inner {
         let index = index_of(live, phase);
         let coverage = self.coverage(&live.loaded, index).await?;
         let enter = self.prepare(session, sql::ENTER_PHASE).await?;
-        let limits = Limits::of(phase.timeout_ms, self.lease);
-        let name = phase.name.as_str();
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 8] = [
-            &row.id,
-            &row.epoch,
-            &name,
-            &row.saga,
-            &row.subject,
-            &limits.statement_ms,
-            &limits.lock_ms,
-            &limits.idle_ms,
-        ];
-        let entry = async {
-            let found = session.query_one(&enter, &params).await?;
-            crash::point("phase.entered");
-            Ok::<_, DbError>(Entered {
-                xid: found.try_get(0)?,
-                seq: found.try_get(1)?,
-                head: hash_at(&found, 2)?,
-                at: found.try_get(3)?,
-                switch_no: found.try_get(4)?,
-                epoch: row.epoch,
-                state: State::Running,
-                phase: Some(name.to_owned()),
-                basis: row.basis,
-            })
-        };
+        let entry = self.enter_phase(session, &enter, live, phase);
         let artefacts = self.artefacts()?;
         let call = Call {
             phase,
@@ -148,6 +133,42 @@ impl Inner {
         let end = finish(self, session, &entered, &pages, &moved).await;
         self.heed_proof(&live.loaded, index, &end);
         Ok(concluded(end, pages, output))
+    }
+
+    /// The entry of a forward phase, by the statement that was prepared before BEGIN left.
+    pub(crate) async fn enter_phase(
+        &self,
+        session: &Session,
+        enter: &tokio_postgres::Statement,
+        live: &Live,
+        phase: &Phase,
+    ) -> Result<Entered, DbError> {
+        let row = &live.row;
+        let limits = Limits::of(phase.timeout_ms, self.lease);
+        let name = phase.name.as_str();
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 8] = [
+            &row.id,
+            &row.epoch,
+            &name,
+            &row.saga,
+            &row.subject,
+            &limits.statement_ms,
+            &limits.lock_ms,
+            &limits.idle_ms,
+        ];
+        let found = session.query_one(enter, &params).await?;
+        crash::point("phase.entered");
+        Ok(Entered {
+            xid: found.try_get(0)?,
+            seq: found.try_get(1)?,
+            head: hash_at(&found, 2)?,
+            at: found.try_get(3)?,
+            switch_no: found.try_get(4)?,
+            epoch: row.epoch,
+            state: State::Running,
+            phase: Some(name.to_owned()),
+            basis: row.basis,
+        })
     }
 
     /// Sends BEGIN (unless the transaction is open), the entry, the role and the adapter's first statements in one

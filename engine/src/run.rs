@@ -259,6 +259,14 @@ impl Inner {
         }
         for committed in &mut story.committed {
             self.fetch_blob(session, &mut committed.undo).await?;
+            if let Some(intent) = &mut committed.intent {
+                self.fetch_blob(session, &mut intent.prepared).await?;
+            }
+        }
+        let begun = story.intents.values_mut().chain(story.undos.values_mut());
+        for intent in begun {
+            self.fetch_blob(session, &mut intent.prepared).await?;
+            self.fetch_blob(session, &mut intent.undo).await?;
         }
         Ok(())
     }

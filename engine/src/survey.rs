@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** nothing is written, and a proof that a transaction found void is given up for the rest of the process.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redress_sql as sql;
@@ -13,6 +12,7 @@ use crate::db::DbError;
 use crate::definition::{self, Definition, OnFailure};
 use crate::engine::{Inner, Loaded};
 use crate::error::Error;
+use crate::outside::outside_findings;
 use crate::phase_tx::PhaseTx;
 use crate::tx::Commit;
 
@@ -28,7 +28,7 @@ pub(crate) struct Surveyed {
 
 impl Inner {
     pub(crate) async fn findings(&self, definition: &Definition) -> Result<Vec<Finding>, Error> {
-        let known: BTreeSet<String> = self.adapters.keys().cloned().collect();
+        let known = self.known_adapters();
         let mut findings: Vec<Finding> = definition::validate(definition, Some(&known))
             .into_iter()
             .map(Into::into)
@@ -55,6 +55,9 @@ impl Inner {
                 let below = adapter.check(phase);
                 findings.extend(below.into_iter().map(|finding| under_with(index, finding)));
             }
+            if let Some(adapter) = self.external(phase) {
+                findings.extend(outside_findings(index, phase, adapter.as_ref()));
+            }
         }
         // The database is asked only about what can be asked: statements of a sound definition.
         if findings.is_empty() {
@@ -66,6 +69,9 @@ impl Inner {
     async fn survey(&self, definition: &Definition) -> Result<Vec<Finding>, Error> {
         let mut findings = Vec::new();
         for (index, phase) in definition.phases.iter().enumerate() {
+            if self.external(phase).is_some() {
+                continue;
+            }
             let survey = self.survey_phase(phase).await?;
             findings.extend(
                 survey

@@ -18,6 +18,7 @@ mod cluster;
 mod database;
 pub mod ground;
 pub mod lab;
+pub mod outside;
 pub mod relay;
 mod template;
 #[cfg(test)]
@@ -32,5 +33,6 @@ pub use children::{Running, eventually};
 pub use cluster::{Setup, TestCluster};
 pub use database::{TestDatabase, fresh_database, query_text, try_query_text};
 pub use lab::Lab;
+pub use outside::Depot;
 pub use relay::{Fault, Relay, Trigger};
 pub use vault::Vault;

@@ -263,7 +263,10 @@ fn print_phases(place: &Place, view: &RunView) -> Result<(), Fail> {
                 .map(|error| format!("[{}] {}", error.code, error.message));
             vec![
                 phase.name.to_string(),
-                phase.state.to_owned(),
+                match phase.in_doubt {
+                    true => format!("{}, in doubt", phase.state),
+                    false => phase.state.to_owned(),
+                },
                 phase.attempts.to_string(),
                 record,
                 error.unwrap_or_default(),

@@ -6,7 +6,9 @@
 //! **Invariant:** actions stand in reverse commit order and cover committed phases without a gap,
 //! so what remains after any number of them is a run that got less far. One action may come before
 //! them: a phase that failed has rolled back and is never compensated, but an adapter that keeps
-//! artefacts may have left one, so the failed attempt of such an adapter is discarded first.
+//! artefacts may have left one, so the failed attempt of such an adapter is discarded first. And a
+//! phase whose act outside the database is in doubt is taken back first: whoever carries the plan out
+//! asks whether it was done.
 //!
 //! **Not here:** whether the state allows a plan (`transition`), whether a guard holds (known only
 //! under lock), and whether all phases lie in one database (the executor decides between atomic and
@@ -16,7 +18,7 @@ mod model;
 mod rules;
 
 pub use model::{
-    Action, Cause, CauseKind, Committed, History, Plan, PlanError, PlannedAction, Policy,
+    Action, Cause, CauseKind, Committed, History, InDoubt, Plan, PlanError, PlannedAction, Policy,
     RecordRef, RefusalCode,
 };
 
@@ -38,6 +40,7 @@ pub fn plan(definition: &Definition, history: &History, cause: &Cause, policy: &
     let mut actions = Vec::new();
     actions.extend(stops_at.and_then(|target| rules.refuse_target(target)));
     actions.extend(rules.discard_failed_attempt());
+    actions.extend(rules.undo_in_doubt());
     for committed in standing(history, stops_at) {
         actions.push(rules.action(committed));
     }

@@ -34,6 +34,17 @@ pub struct History {
     pub failed: Option<Name>,
     /// How often each phase has been the target of a rewind.
     pub rewinds: BTreeMap<Name, u32>,
+    /// The phase whose act outside the database may have been done, without an outcome in the log.
+    pub in_doubt: Option<InDoubt>,
+}
+
+/// An act outside the database of which only the intent stands in the log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InDoubt {
+    /// The phase.
+    pub phase: Name,
+    /// The record of the intent.
+    pub record: RecordRef,
 }
 
 /// A phase that has committed.

@@ -112,6 +112,37 @@ impl<'p> Rules<'p> {
         Some(self.planned(failed, choice, None))
     }
 
+    /// The action of a phase whose act outside the database is in doubt: what would be done if it was done.
+    pub(super) fn undo_in_doubt(&self) -> Option<PlannedAction> {
+        let doubt = self.history.in_doubt.as_ref()?;
+        let choice = match self.definition.phase(doubt.phase.as_str()) {
+            Some(phase) => {
+                let declared = match self.policy.overrides.get(&doubt.phase) {
+                    Some(asked) => self.overridden(phase, *asked),
+                    None => self.declared(phase),
+                };
+                match (declared.action, self.passed) {
+                    (Action::SoftRevert | Action::Restore, Some(pivot)) => Choice::refuse(
+                        RefusalCode::PastPivot,
+                        format!(
+                            "past the pivot only forward recovery is allowed; the pivot has committed: {pivot}"
+                        ),
+                    ),
+                    (action @ (Action::SoftRevert | Action::Restore), None) => Choice::act(
+                        action,
+                        "whether this phase acted outside is not known: it is asked, and taken back if it did",
+                    ),
+                    _ => declared,
+                }
+            }
+            None => Choice::refuse(
+                RefusalCode::Inconsistent,
+                "the log has a phase that the pinned definition does not have",
+            ),
+        };
+        Some(self.planned(&doubt.phase, choice, Some((doubt.record, &Value::Null))))
+    }
+
     /// Refuses a rewind that has no target or has used it up.
     pub(super) fn refuse_target(&self, target: &Name) -> Option<PlannedAction> {
         let committed = self

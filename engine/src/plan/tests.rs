@@ -68,6 +68,7 @@ pub(super) fn history(definition: &Definition, committed: usize) -> History {
         compensated: BTreeSet::new(),
         failed: None,
         rewinds: BTreeMap::new(),
+        in_doubt: None,
     }
 }
 

@@ -50,6 +50,9 @@ fn summary(record: &Record) -> String {
             };
             format!("{phase} failed{again}: {}", why(body))
         }
+        Kind::PhaseIntended if said("way") == "back" => {
+            format!("{phase} is about to be taken back outside")
+        }
         Kind::PhaseIntended => format!("{phase} is about to act outside"),
         Kind::PlanMade
         | Kind::PlanApproved

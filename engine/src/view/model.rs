@@ -93,6 +93,9 @@ pub struct PhaseView {
     pub record: Option<RecordView>,
     /// Its last failure.
     pub error: Option<FaultView>,
+    /// It acts outside the database, and whether it did (or was undone) is not known yet; only then present.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub in_doubt: bool,
 }
 
 /// Where a record stands.

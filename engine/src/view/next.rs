@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{Next, PlanState, PlanView};
 use crate::hold::Hold;
 use crate::kill::Switch;
+use crate::name::Name;
 use crate::plan::Action;
 
 /// Digits of a digest in a command line: enough to be unique, few enough to be read.
@@ -26,6 +27,8 @@ pub(super) struct Situation<'a> {
     pub plan: Option<&'a PlanView>,
     /// Signatures that the plan still needs.
     pub missing: &'a Quorum,
+    /// The phase whose act outside the database may have been done.
+    pub in_doubt: Option<&'a Name>,
     /// Who closes the run.
     pub resolve: &'a Quorum,
 }
@@ -80,6 +83,15 @@ fn first_release(holds: &[(&Hold, Quorum)]) -> Option<Next> {
 }
 
 fn recover(now: &Situation<'_>) -> Next {
+    if let (State::Failed, Some(phase)) = (now.state, now.in_doubt) {
+        return Next {
+            what: format!(
+                "whether {phase} acted outside is not known: look there, then ask again by going forward"
+            ),
+            command: format!("redress resume {}", now.run),
+            who: vec![Role::Operator],
+        };
+    }
     let Some(plan) = now.plan else {
         return make_plan(now.run, "no plan was made yet");
     };
@@ -199,6 +211,19 @@ mod tests {
         plan: Option<&PlanView>,
         expected: Option<&str>,
     ) {
+        check_in(state, switch_state, hold_run, plan, None, expected);
+    }
+
+    #[track_caller]
+    fn check_in(
+        state: State,
+        switch_state: &str,
+        hold_run: Option<Option<Uuid>>,
+        plan: Option<&PlanView>,
+        doubt: Option<&str>,
+        expected: Option<&str>,
+    ) {
+        let doubt = doubt.map(|name| name.parse::<Name>().unwrap());
         let run = Uuid::from_u128(1);
         let held = hold_run.map(hold);
         let holds: Vec<_> = held.iter().map(|hold| (hold, one_sovereign())).collect();
@@ -209,6 +234,7 @@ mod tests {
             holds: &holds,
             plan,
             missing: &one_sovereign(),
+            in_doubt: doubt.as_ref(),
             resolve: &one_sovereign(),
         });
         let command = next.map(|next| {
@@ -266,6 +292,29 @@ mod tests {
             own,
             Some(&plan(Refused)),
             Some("redress resolve"),
+        );
+    }
+
+    #[test]
+    fn doubt_about_an_act_outside_comes_before_the_plan() {
+        let made = plan(PlanState::Made);
+        let own = Some(Some(Uuid::from_u128(1)));
+        let doubt = Some("ship");
+        check_in(
+            State::Failed,
+            "run",
+            own,
+            Some(&made),
+            doubt,
+            Some("redress resume"),
+        );
+        check_in(
+            State::Stuck,
+            "run",
+            own,
+            Some(&made),
+            doubt,
+            Some("redress approve"),
         );
     }
 

@@ -70,6 +70,7 @@ impl Reading<'_> {
             holds: &released_by,
             plan: plan.as_ref(),
             missing: &missing,
+            in_doubt: story.in_doubt().map(|(phase, _)| phase),
             resolve: &authority(&definition, "resolve"),
         });
         Ok(RunView {
@@ -142,6 +143,8 @@ fn phases_of(definition: &Definition, story: &Story) -> Vec<PhaseView> {
             attempts: trace.map_or(0, |trace| trace.attempts),
             record: trace.map(|trace| place(trace.record)),
             error: trace.and_then(|trace| trace.error.clone()).map(fault),
+            in_doubt: story.undos.contains_key(&phase.name)
+                || story.intents.get(&phase.name).is_some_and(|i| i.open),
         }
     };
     definition.phases.iter().map(view).collect()

@@ -180,6 +180,13 @@ pub(super) const PAGES: &[Page] = &[
         "Run `redress check`; if it was written by a newer version, install that one. Otherwise restore from a backup.",
     ),
     page(
+        "RD0126",
+        "a phase outside the database and its way back",
+        "A phase that acts outside the database declares relations, a role, or another way back than its adapter has.",
+        NOTHING,
+        "Leave `writes` and `role` out; give it an undo with `compensation: restore`, or say `irreversible`.",
+    ),
+    page(
         "RD0130",
         "the input does not fit",
         "A part of the input breaks a rule of the saga's JSON Schema.",

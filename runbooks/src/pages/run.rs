@@ -249,4 +249,11 @@ pub(super) const PAGES: &[Page] = &[
         PHASE,
         "It is a defect of the adapter; its author needs the message. Then follow `redress show RUN`.",
     ),
+    page(
+        "RD0317",
+        "an act outside the database in doubt",
+        "A phase acts outside the database (a file, a command, a server); its intent stands in the log, its outcome does not, and the probe could not tell.",
+        "What was outside may or may not be done; nothing else was begun, and the run is held (stuck, when it was an undo).",
+        "Look there by the key that `redress log RUN --json` shows as `idem`; make the probe work again. A failed run: `redress resume RUN` and release the hold, then it is asked again. A stuck one: `redress plan RUN`. When nobody can tell: `redress resolve RUN`.",
+    ),
 ];

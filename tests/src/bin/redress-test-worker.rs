@@ -121,6 +121,8 @@ async fn engine(url: &str) -> Result<Engine, Box<dyn Fault>> {
         .actor("test")
         .lease(Duration::from_millis(number(worker::LEASE_MS, 10_000)));
     if let Some(dir) = env::var_os(worker::STATE) {
+        let depot = std::path::Path::new(&dir).join("depot");
+        builder = builder.external(std::sync::Arc::new(redress_tests::Depot::new(depot)));
         builder = builder.state_dir(dir);
     }
     Ok(builder.build().await?)
