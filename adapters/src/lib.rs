@@ -1,4 +1,4 @@
-//! The adapters that a saga file can name without writing Rust: [`sql`] and [`backup`].
+//! The adapters that a saga file can name without writing Rust: [`sql`], [`backup`] and [`gate`].
 //!
 //! ```text
 //! with (a value) -> typed `with` -> check (no database) -> survey (plans, proof of coverage) -> apply | guard | revert
@@ -15,6 +15,7 @@ use redress::adapter::Adapter;
 
 pub mod backup;
 mod finding;
+pub mod gate;
 mod inspect;
 pub mod sql;
 
@@ -23,5 +24,6 @@ pub fn standard() -> Vec<Arc<dyn Adapter>> {
     vec![
         Arc::new(sql::SqlAdapter::default()),
         Arc::new(backup::BackupAdapter),
+        Arc::new(gate::GateAdapter),
     ]
 }

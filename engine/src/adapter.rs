@@ -6,6 +6,7 @@
 //! whether the phase is tried again, fails, or holds the run. A panic is caught and counts as an error.
 
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use redress_ledger::Class;
@@ -108,6 +109,14 @@ pub enum AdapterError {
     /// Try again: nothing was done.
     #[error("{0}")]
     Transient(String),
+    /// The phase is not to run yet; this is no failed attempt. It is tried again after this time.
+    #[error("not yet: {why}")]
+    NotYet {
+        /// What it waits for.
+        why: String,
+        /// When it is worth looking again.
+        wait: Duration,
+    },
     /// A person must look.
     #[error("{0}")]
     Hold(String),
@@ -131,7 +140,7 @@ impl AdapterError {
             | Self::Rows { .. }
             | Self::Pointer(_)
             | Self::Business(_) => Class::Business,
-            Self::Transient(_) => Class::Retry,
+            Self::Transient(_) | Self::NotYet { .. } => Class::Retry,
             Self::Hold(_) | Self::Unsupported { .. } => Class::Hold,
         }
     }
@@ -146,6 +155,7 @@ impl AdapterError {
             Self::Pointer(_) => "RD0313",
             Self::Business(_) => "RD0303",
             Self::Transient(_) => "RD0314",
+            Self::NotYet { .. } => "RD0329",
             Self::Hold(_) => "RD0309",
             Self::Unsupported { .. } => "RD0315",
         }

@@ -5,6 +5,8 @@
 //!
 //! **What can go wrong:** two people apply one plan: the second finds the basis or the state moved and hears "stale".
 
+use std::time::Duration;
+
 use redress_ledger::envelope::EnvelopeSignature;
 use redress_ledger::quorum::{Signer, quorum_missing};
 use redress_ledger::state::State;
@@ -16,7 +18,7 @@ use uuid::Uuid;
 use crate::approve::{Approval, Judged};
 use crate::compensate::{Mandate, Unwind};
 use crate::db::{DbError, Session};
-use crate::drive::Outcome;
+use crate::drive::{Outcome, is_fenced};
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
 use crate::failure::Cutoff;
@@ -26,6 +28,9 @@ use crate::plan::{Action, Plan};
 use crate::planning::StoredPlan;
 use crate::run::Live;
 use crate::tx::Moved;
+
+/// How often somebody else's compensation is looked at.
+const OTHERS_POLL: Duration = Duration::from_millis(100);
 
 impl Engine {
     /// Carries out an approved plan, exactly as stored.
@@ -78,6 +83,10 @@ impl Engine {
                     inner.run_row(&session, live.row.id).await?,
                 ))
             }
+            // Begun, and between two steps a worker has taken it up: what becomes of it is the answer.
+            Err(error) if is_fenced(&error) && live.story.running_plan == Some(stored.digest) => {
+                inner.outcome_of_others(&session, live.row.id).await
+            }
             Err(error) => {
                 if matches!(error, Error::GuardRefused { .. }) {
                     inner
@@ -112,6 +121,20 @@ impl Inner {
             });
         }
         Ok(())
+    }
+
+    /// Waits until whoever carries out a compensation has come to its end.
+    async fn outcome_of_others(&self, session: &Session, run: Uuid) -> Result<Outcome, Error> {
+        loop {
+            let row = self.run_row(session, run).await?;
+            let held = !self.holds_on(session, &row).await?.is_empty();
+            let stopped = self.read_switch(session).await?;
+            let stopped = stopped.is_none_or(|switch| switch.state != "run");
+            if row.state != State::Compensating || held || stopped {
+                return Ok(Outcome::of(row));
+            }
+            tokio::time::sleep(OTHERS_POLL).await;
+        }
     }
 
     /// Only the approvals that name the switch in force, when they are enough; one that was signed before a kill does

@@ -121,15 +121,8 @@ impl Engine {
                 entered.head,
                 entered.state,
             );
-            let body = json!({
-                "plan": stored.digest.to_string(),
-                "decision_id": approval.decision.id.to_string(),
-                "principal": approval.signer.principal,
-                "role": approval.signer.role.as_str(),
-                "key": approval.signer.key_id.to_string(),
-                "envelope": envelope.to_value(),
-                "keyring": trusted.seq,
-            });
+            let mut body = signed_body(&approval, &envelope, trusted.seq);
+            body["plan"] = json!(stored.digest);
             pages.push(Kind::PlanApproved, None, body)?;
             inner
                 .settle(
@@ -165,6 +158,18 @@ impl Engine {
             .valid_approvals(&session, &live, stored, &now, Judged::Now)
             .await
     }
+}
+
+/// What a record says of an approval, beside what it is about.
+pub(crate) fn signed_body(approval: &Approval, envelope: &Envelope, keyring: i64) -> Value {
+    json!({
+        "decision_id": approval.decision.id.to_string(),
+        "principal": approval.signer.principal,
+        "role": approval.signer.role.as_str(),
+        "key": approval.signer.key_id.to_string(),
+        "envelope": envelope.to_value(),
+        "keyring": keyring,
+    })
 }
 
 impl Inner {

@@ -11,6 +11,8 @@ use redress_ledger::state::State;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::adapter::AdapterError;
+use crate::consent::FOR_PEOPLE_MS;
 use crate::db::DbError;
 use crate::definition::Phase;
 use crate::engine::{Inner, Loan};
@@ -81,6 +83,9 @@ pub(crate) enum Left {
     Fenced,
     /// The worker stops.
     Stopped,
+    /// The next phase is not to run yet: signatures, a time or a condition are missing. Looked at again after so many
+    /// milliseconds.
+    Waiting(u64),
     /// The database was away for too long; the run is claimed again, and its log says what stands.
     Lost,
 }
@@ -171,6 +176,11 @@ impl Inner {
             .ok_or_else(|| {
                 Error::Inconsistent(format!("run {} is running without a phase", live.row.id))
             })?;
+        let missing = self.consent(session, live, &phase).await?;
+        if !missing.is_empty() {
+            tracing::info!(run = %live.row.id, phase = %phase.name, "waits for signatures");
+            return Ok(Some(Left::Waiting(FOR_PEOPLE_MS)));
+        }
         let step = match self.external(&phase).cloned() {
             Some(adapter) => {
                 self.attempt_outside(session, live, &phase, adapter.as_ref())
@@ -381,6 +391,9 @@ pub(crate) fn judge(error: Error) -> Step {
     match error.sqlstate() {
         Some("RDG02" | "RDG03" | "RDG04" | "RDG05") => Step::Left(Left::Held),
         Some("RDR02" | "RDR03" | "RDR04") => Step::Left(Left::Fenced),
+        _ if let Error::Adapter(AdapterError::NotYet { wait, .. }) = &error => Step::Left(
+            Left::Waiting(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+        ),
         _ if matches!(error, Error::ReleaseUnproven { .. }) => Step::Left(Left::Held),
         _ => Step::Failed(error, None),
     }

@@ -10,6 +10,7 @@ use redress_sql as sql;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::consent::FOR_PEOPLE_MS;
 use crate::db::DbError;
 use crate::drive::{Left, Outcome, RECONNECT_PAUSE, RECONNECTS_MAX};
 use crate::engine::Engine;
@@ -18,6 +19,8 @@ use crate::start::{Start, Started};
 
 /// How often a caller that waits for somebody else's claim looks again.
 const POLL: Duration = Duration::from_millis(50);
+/// Longest pause of a caller before a gate is looked at again.
+const LOOK_MAX: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// Drives a run until it needs no driver, here and now. Waits while another worker has it.
@@ -101,6 +104,16 @@ impl Engine {
         let left = inner
             .drive_claimed(&mut session, &mut live, &stopping)
             .await?;
+        if let Left::Waiting(ms) = left {
+            let wait_ms = i64::try_from(ms).unwrap_or(i64::MAX);
+            inner.release(run, live.row.epoch, worker, wait_ms).await?;
+            if ms < FOR_PEOPLE_MS {
+                drop(session);
+                tokio::time::sleep(Duration::from_millis(ms).clamp(POLL, LOOK_MAX)).await;
+                return Ok(None);
+            }
+            return Ok(Some(Outcome::of(inner.run_row(&session, run).await?)));
+        }
         if left == Left::Held {
             inner.give_back(&live, worker).await?;
             if session.is_closed() {

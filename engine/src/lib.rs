@@ -50,6 +50,7 @@ mod audit;
 mod ceremony;
 pub mod check;
 mod compensate;
+mod consent;
 mod crash;
 pub mod db;
 pub mod definition;

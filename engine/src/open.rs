@@ -149,6 +149,9 @@ impl Inner {
     ) -> Result<Eager, Error> {
         let mut live = opening.live(self)?;
         let phase = &opening.first;
+        if !phase.approvals.is_empty() {
+            return Ok(Eager::Not);
+        }
         if self.external(phase).is_some() {
             // Its intent must stand before it acts, and needs a run to stand in.
             return Ok(Eager::Not);

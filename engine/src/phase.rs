@@ -361,6 +361,10 @@ pub(crate) fn push_committed(
         "undo": keep(undo, blobs),
         "touched": Value::Object(applied.touched),
     });
+    let mut body = body;
+    if !live.consents.is_empty() {
+        body["approvals"] = json!(live.consents);
+    }
     pages.push_event(Kind::PhaseCommitted, &Event::PhaseCommitted, None, body)?;
     if next.is_none() {
         seal(pages, Some(&Event::RunCompleted), "completed")?;

@@ -144,6 +144,8 @@ pub(crate) struct Live {
     pub loaded: Arc<Loaded>,
     pub story: Story,
     pub context: Value,
+    /// The decisions that let the phase go on that runs next.
+    pub consents: Vec<Uuid>,
 }
 
 impl Live {
@@ -216,6 +218,7 @@ impl Inner {
                     loaded,
                     story,
                     context,
+                    consents: Vec::new(),
                 });
             }
             last = Some((story, row));

@@ -225,6 +225,7 @@ impl Opening {
             loaded: Arc::clone(&self.loaded),
             story,
             context,
+            consents: Vec::new(),
         })
     }
 }

@@ -42,15 +42,6 @@ impl Inner {
                         .to_owned(),
                 });
             }
-            if !phase.approvals.is_empty() {
-                findings.push(Finding {
-                    path: format!("/phases/{index}/approvals"),
-                    code: "RD0193",
-                    message:
-                        "approvals before a phase cannot be collected by this version of the engine"
-                            .to_owned(),
-                });
-            }
             if let Some(adapter) = self.adapters.get(phase.adapter.as_str()) {
                 let below = adapter.check(phase);
                 findings.extend(below.into_iter().map(|finding| under_with(index, finding)));

@@ -289,8 +289,13 @@ impl Inner {
             let left = self
                 .drive_claimed(&mut session, &mut live, stopping)
                 .await?;
-            if matches!(left, Left::Held | Left::Stopped) {
-                self.give_back(&live, worker).await?;
+            match left {
+                Left::Held | Left::Stopped => self.give_back(&live, worker).await?,
+                Left::Waiting(ms) => {
+                    let wait_ms = i64::try_from(ms).unwrap_or(i64::MAX);
+                    self.release(run, live.row.epoch, worker, wait_ms).await?;
+                }
+                Left::Settled | Left::Fenced | Left::Lost => {}
             }
             Ok::<Left, Error>(left)
         };

@@ -30,6 +30,11 @@ pub fn parse_utc(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
 
+/// Whether a text is an instant in any usual form of RFC 3339, with its offset.
+pub fn is_instant(text: &str) -> bool {
+    !text.contains('[') && text.parse::<Timestamp>().is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

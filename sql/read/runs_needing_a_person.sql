@@ -1,4 +1,5 @@
--- Runs that wait for a person, oldest first.
+-- Runs that wait for a person, oldest first: what failed or is stuck, what a hold stops, and what only a signature wakes
+-- (such a run is to be looked at in a hundred years).
 select id, saga, version, definition, subject, exclusive, key, input_hash, requester,
        to_char(opened_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as opened_at,
        state, phase, epoch, seq, head, basis_seq, basis, attempts, claims, owner,
@@ -6,6 +7,7 @@ select id, saga, version, definition, subject, exclusive, key, input_hash, reque
        failed_phase, error_code, error, plan
 from redress.run r
 where state in ('failed', 'stuck')
+   or (state = 'running' and next_at > clock_timestamp() + interval '10 years')
    or (state in ('running', 'compensating')
      and exists (
        select from redress.hold h

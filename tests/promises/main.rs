@@ -18,4 +18,5 @@ mod spine;
 mod start;
 mod state;
 mod torture;
+mod waiting;
 mod wire;

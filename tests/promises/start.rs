@@ -442,7 +442,6 @@ async fn a_saga_that_could_not_be_undone_is_refused_when_it_is_registered() {
             Err(Error::Definition(_))
         ));
     }
-    check(mark("p1", json!({"approvals": {"reviewer": 1}})), "RD0193").await;
     check(
         mark("p1", json!({"on_failure": {"rewind_to": "p1"}})),
         "RD0193",

@@ -14,10 +14,11 @@ use redress::adapter::{AdapterError, Finding};
 use redress::db::{class_of_sqlstate, column_is_kept};
 use redress::phase_tx::TxError;
 use redress_ledger::Class;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Column, Statement};
 
 use self::plan::Plan;
-use crate::finding::{COLUMNS, NOT_ACCEPTED, PARAMETERS, finding};
+use crate::finding::{COLUMNS, NOT_A_JUDGEMENT, NOT_ACCEPTED, PARAMETERS, finding};
 
 /// What the server said about a statement, unless it said nothing about it: a lost connection, a lock timeout.
 pub(crate) fn refused(path: &str, error: TxError) -> Result<Finding, AdapterError> {
@@ -48,6 +49,23 @@ pub(crate) fn parameters(path: &str, statement: &Statement, given: usize) -> Opt
             format!("the statement has {wanted} parameters, `params` gives {given}"),
         )
     })
+}
+
+/// The first column of what is judged is a boolean.
+pub(crate) fn judgement(path: &str, statement: &Statement) -> Option<Finding> {
+    match statement.columns().first().map(Column::type_) {
+        Some(&Type::BOOL) => None,
+        Some(other) => Some(finding(
+            path,
+            NOT_A_JUDGEMENT,
+            format!("the first column must be a boolean; it is {}", other.name()),
+        )),
+        None => Some(finding(
+            path,
+            NOT_A_JUDGEMENT,
+            "the statement returns no rows that could be judged",
+        )),
+    }
 }
 
 /// Whether rows of these columns can be kept by name.

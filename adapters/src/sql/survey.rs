@@ -7,16 +7,14 @@
 use redress::adapter::{AdapterError, Finding, Survey};
 use redress::definition::Phase;
 use redress::phase_tx::{PhaseTx, TxError};
-use tokio_postgres::Statement;
-use tokio_postgres::types::Type;
 
 use super::compile::List;
 use super::with::{Stmt, With};
-use crate::finding::{COVERAGE, GUARD_LOCKS, NOT_A_JUDGEMENT, NOT_ACCEPTED, WRITES, finding};
+use crate::finding::{COVERAGE, GUARD_LOCKS, NOT_ACCEPTED, WRITES, finding};
 use crate::inspect::lexer::Tokens;
 use crate::inspect::plan::{Plan, explain};
 use crate::inspect::proof::{Case, modified};
-use crate::inspect::{kept_columns, parameters, refused, unplanned};
+use crate::inspect::{judgement, kept_columns, parameters, refused, unplanned};
 
 /// Looks at every statement; stops at the first that the server refuses, whose transaction is dead.
 pub(super) async fn survey(
@@ -84,27 +82,6 @@ async fn statement(
         case.add(&stmt.sql, &plan, &modified);
     }
     Ok(())
-}
-
-/// The first column of what is judged is a boolean.
-fn judgement(path: &str, statement: &Statement) -> Option<Finding> {
-    match statement
-        .columns()
-        .first()
-        .map(tokio_postgres::Column::type_)
-    {
-        Some(&Type::BOOL) => None,
-        Some(other) => Some(finding(
-            path,
-            NOT_A_JUDGEMENT,
-            format!("the first column must be a boolean; it is {}", other.name()),
-        )),
-        None => Some(finding(
-            path,
-            NOT_A_JUDGEMENT,
-            "the statement returns no rows that could be judged",
-        )),
-    }
 }
 
 /// A guard only reads, and holds what it read until the compensation has committed.

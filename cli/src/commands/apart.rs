@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use redress::{Engine, Error, StoredPlan};
+use redress::{Engine, Error};
 use redress_ledger::{Decision, Envelope, SshSignature, Vkey};
 
 use crate::fail::Fail;
@@ -110,12 +110,11 @@ async fn holder(place: &Place, engine: &Engine, signed: &SshSignature) -> Result
 }
 
 /// Says what to do with what was written.
-pub fn tell(place: &Place, stored: &StoredPlan, written: &(PathBuf, PathBuf)) -> Result<(), Fail> {
+pub fn tell(place: &Place, about: &str, written: &(PathBuf, PathBuf)) -> Result<(), Fail> {
     let (file, bytes) = (written.0.display(), written.1.display());
-    let digest = stored.digest;
     if place.say.is_json() {
         return place.say.value(&serde_json::json!({
-            "schema": 1, "plan": digest, "decision": written.0, "to_be_signed": written.1, "errors": [],
+            "schema": 1, "plan": about, "decision": written.0, "to_be_signed": written.1, "errors": [],
         }));
     }
     place.say.line(&format!("{file}"))?;
@@ -124,7 +123,7 @@ pub fn tell(place: &Place, stored: &StoredPlan, written: &(PathBuf, PathBuf)) ->
         redress_ledger::sshsig::NAMESPACE
     ));
     place.say.notice(&format!(
-        "next: redress approve {digest} --signature {bytes}.sig"
+        "next: redress approve {about} --signature {bytes}.sig"
     ));
     Ok(())
 }

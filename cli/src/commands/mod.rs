@@ -4,6 +4,7 @@ mod apart;
 pub mod archive;
 pub mod audit;
 pub mod bundle;
+pub mod consent;
 pub mod db;
 pub mod demo;
 pub mod explain;

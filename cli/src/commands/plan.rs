@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::commands::apart;
+use crate::commands::consent;
 use crate::commands::find_run;
 use crate::commands::look::{print_run, quorum_text};
 use crate::exit::Exit;
@@ -39,9 +40,12 @@ pub struct PlanArgs {
 /// What to approve.
 #[derive(Debug, clap::Args)]
 pub struct ApproveArgs {
-    /// The plan: its digest or 8 characters of its beginning, its run, or a file of `plan --out`
-    #[arg(value_name = "PLAN|FILE")]
+    /// The plan: its digest or 8 characters of its beginning, its run, or a file of `plan --out`; with --phase, the run
+    #[arg(value_name = "PLAN|FILE|RUN")]
     pub plan: String,
+    /// Let this phase of the run go on, which waits for signatures
+    #[arg(long, value_name = "PHASE")]
+    pub phase: Option<String>,
     /// Why
     #[arg(long, value_name = "TEXT", default_value = "approved")]
     pub reason: String,
@@ -142,11 +146,14 @@ async fn standing_plan(
 /// [`Fail`]: the approval does not count.
 pub async fn approve(place: &Place, args: &ApproveArgs) -> Result<Exit, Fail> {
     let engine = place.engine().await?;
+    if let Some(phase) = &args.phase {
+        return consent::approve_phase(place, &engine, args, phase).await;
+    }
     let stored = find_plan(&engine, &args.plan).await?;
     if let Some(out) = &args.out {
         let decision = engine.decision_on(&stored, &args.reason).await?;
         let written = apart::write_out(&decision, out)?;
-        apart::tell(place, &stored, &written)?;
+        apart::tell(place, &stored.digest.to_string(), &written)?;
         return Ok(Exit::Done);
     }
     let approval = match &args.signature {

@@ -26,6 +26,7 @@ use crate::run::RunRow;
 use crate::tx::hash_at;
 
 pub(crate) use reading::Reading;
+pub(crate) use show::still_missing;
 
 /// How many records one page of [`Engine::log_all`] has at most.
 pub const PAGE_MAX: u32 = 1_000;

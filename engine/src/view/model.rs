@@ -57,6 +57,9 @@ pub struct RunView {
     pub phase: Option<String>,
     /// The state of the switch: `run`, `killed`, `frozen` or `missing`.
     pub switch: String,
+    /// What the run waits for at a phase that is not to run yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// The next safe act, when a person must act.
     pub next: Option<Next>,
 }

@@ -27,6 +27,8 @@ pub(super) struct Situation<'a> {
     pub plan: Option<&'a PlanView>,
     /// Signatures that the plan still needs.
     pub missing: &'a Quorum,
+    /// The phase that waits for signatures, and whose.
+    pub waits: Option<(&'a Name, &'a Quorum)>,
     /// The phase whose act outside the database may have been done.
     pub in_doubt: Option<&'a Name>,
     /// Who closes the run.
@@ -37,7 +39,11 @@ pub(super) struct Situation<'a> {
 pub(super) fn next_act(now: &Situation<'_>) -> Option<Next> {
     match now.state {
         State::Running | State::Compensating => {
-            release_kill(now.switch).or_else(|| first_release(now.holds))
+            let stopped = release_kill(now.switch).or_else(|| first_release(now.holds));
+            stopped.or_else(|| {
+                now.waits
+                    .map(|(phase, missing)| sign(now.run, phase, missing))
+            })
         }
         State::Failed | State::Stuck => Some(recover(now)),
         State::Completed | State::Compensated | State::Resolved => {
@@ -118,6 +124,15 @@ fn recover(now: &Situation<'_>) -> Next {
         PlanState::Stale | PlanState::Applied | PlanState::Running => {
             make_plan(now.run, "the run has moved on since the last plan")
         }
+    }
+}
+
+/// How a phase is let go on.
+fn sign(run: Uuid, phase: &Name, missing: &Quorum) -> Next {
+    Next {
+        what: format!("phase {phase} waits for signatures: look at what it would do, then sign"),
+        command: format!("redress approve {run} --phase {phase} --as KEY --reason TEXT"),
+        who: people(missing),
     }
 }
 
@@ -234,6 +249,7 @@ mod tests {
             holds: &holds,
             plan,
             missing: &one_sovereign(),
+            waits: None,
             in_doubt: doubt.as_ref(),
             resolve: &one_sovereign(),
         });

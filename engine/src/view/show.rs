@@ -15,6 +15,7 @@ use super::{
     ActionView, ApprovalView, FaultView, HeldView, PhaseView, PlanState, PlanView, RecordView,
     RunError, RunView, SCHEMA,
 };
+use crate::consent::Consents;
 use crate::definition::Definition;
 use crate::error::Error;
 use crate::hold::Hold;
@@ -63,7 +64,22 @@ impl Reading<'_> {
         for hold in &bearing {
             released_by.push((*hold, self.release_quorum(hold).await?));
         }
+        let phase = row.phase.as_deref().and_then(|name| definition.phase(name));
+        let unsigned = match phase {
+            Some(phase) if story.state == State::Running && !phase.approvals.is_empty() => {
+                let now = self.inner.now(self).await?;
+                let asked = Consents {
+                    row,
+                    story: &story,
+                    phase,
+                };
+                self.inner.consents(self, &asked, &now).await?.1
+            }
+            _ => Quorum::new(),
+        };
+        let waits = phase.filter(|_| !unsigned.is_empty());
         let next = next_act(&Situation {
+            waits: waits.map(|phase| (&phase.name, &unsigned)),
             run: row.id,
             state: story.state,
             switch: switch.as_ref(),
@@ -93,6 +109,7 @@ impl Reading<'_> {
             definition: row.definition,
             phase: row.phase.clone(),
             switch: switch.map_or_else(|| "missing".to_owned(), |s| s.state),
+            waits_for: waits.map(|phase| format!("phase {} waits for signatures", phase.name)),
             next,
         })
     }
@@ -347,7 +364,7 @@ fn judged(
 }
 
 /// How many signatures of each role are still missing.
-fn still_missing(quorum: &Quorum, signers: &[Signer], requester: &str) -> Quorum {
+pub(crate) fn still_missing(quorum: &Quorum, signers: &[Signer], requester: &str) -> Quorum {
     let mut left = quorum.clone();
     let mut missing = BTreeMap::new();
     while let Err(short) = quorum_missing(&left, signers, requester) {

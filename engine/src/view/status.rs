@@ -25,11 +25,12 @@ impl Reading<'_> {
             let row = RunRow::read(row)?;
             // A run that only waits behind somebody else's hold is not what a person must look at.
             let stopped = matches!(row.state, State::Failed | State::Stuck);
-            if !stopped && !holds.iter().any(|hold| hold.run == Some(row.id)) {
-                continue;
-            }
             let story = self.story_of(&row).await?;
             let view = self.view(&row, &holds).await?;
+            let waits = view.waits_for.is_some();
+            if !stopped && !waits && !holds.iter().any(|hold| hold.run == Some(row.id)) {
+                continue;
+            }
             explained.insert(row.id);
             waiting.extend(run_attention(&row, &story, view, &holds));
         }
@@ -76,7 +77,7 @@ fn run_attention(row: &RunRow, story: &Story, view: RunView, holds: &[Hold]) -> 
         (Some(hold), _) if !stopped => (hold.code.clone(), hold.reason.clone()),
         (_, Some(error)) => (error.code, error.message),
         (Some(hold), None) => (hold.code.clone(), hold.reason.clone()),
-        (None, None) => (String::new(), String::new()),
+        (None, None) => (String::new(), view.waits_for.clone().unwrap_or_default()),
     };
     Some(Attention {
         kind: AttentionKind::Run,

@@ -236,6 +236,13 @@ pub(super) const PAGES: &[Page] = &[
         "It is tried again by itself; when the tries are used up, follow `redress show RUN`.",
     ),
     page(
+        "RD0329",
+        "not yet",
+        "A phase is not to run yet: it waits for an instant, a time or a condition.",
+        PHASE,
+        "Nothing has to be done; `redress show RUN` says where it waits. When it need not wait any longer: `redress cancel RUN --reason TEXT`.",
+    ),
+    page(
         "RD0315",
         "the adapter cannot do this",
         "The adapter has no such action.",

@@ -83,3 +83,40 @@ fn a_log_that_is_followed_shows_what_comes() {
     follower.signal(Signal::INT);
     assert_eq!(follower.wait(LIMIT).code(), Some(0));
 }
+
+#[test]
+fn a_phase_that_waits_for_a_signature_says_who_signs_and_how() {
+    let kit = Kit::shop();
+    let saga = "\
+saga: guarded
+version: 1
+description: A gate that people open.
+input: {type: object}
+phases:
+  - name: look
+    adapter: gate
+    approvals: {sovereign: 1}
+    with: {}
+";
+    let file = kit.write("guarded.yaml", saga.as_bytes());
+    kit.ok(&["saga", "register", &file]);
+    let view = kit.json(&["start", "guarded", "--input", "{}", "--wait"], 3);
+    let run = view["run"].as_str().expect("a run");
+    assert_eq!(view["waits_for"], "phase look waits for signatures");
+    let status = kit.exits(&["status"], 3);
+    assert!(
+        status.out.contains("--phase look"),
+        "{}{}",
+        status.out,
+        status.err
+    );
+    kit.refused(
+        &["approve", run, "--phase", "nothing", "--as", "sov"],
+        4,
+        "RD0425",
+    );
+    let done = kit.json(&kit.signed(&["approve", run, "--phase", "look"]), 0);
+    assert_eq!(done["missing"], serde_json::Value::Null);
+    kit.ok(&["work", "--until-idle"]);
+    assert_eq!(kit.json(&["show", run], 0)["state"], "completed");
+}
