@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use redress::SchemaName;
 
 use crate::commands::{
-    audit, db, demo, explain, hold, key, log, look, plan, run, saga, start, work,
+    audit, db, demo, explain, hold, key, log, look, plan, rewind, run, saga, start, work,
 };
 
 /// A saga engine for PostgreSQL whose undo can be trusted.
@@ -128,6 +128,10 @@ pub enum Command {
     Approve(plan::ApproveArgs),
     /// Carry out an approved plan
     Apply(plan::ApplyArgs),
+    /// Go back to a phase: it and all after it are undone, and it runs next
+    Rewind(rewind::RewindArgs),
+    /// List rewinds: pending, running, succeeded, failed
+    Rewinds(rewind::RewindsArgs),
     /// Let a failed run go forward again
     Resume(run::ResumeArgs),
     /// Close a failed or stuck run by a signed decision; what stands stays

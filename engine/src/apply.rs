@@ -79,9 +79,7 @@ impl Engine {
         match inner.unwind(&mut session, &mut live, &unwind).await {
             Ok(()) => {
                 inner.after_unwind(&live).await;
-                Ok(Outcome::Compensated(
-                    inner.run_row(&session, live.row.id).await?,
-                ))
+                Ok(Outcome::of(inner.run_row(&session, live.row.id).await?))
             }
             // Begun, and between two steps a worker has taken it up: what becomes of it is the answer.
             Err(error) if is_fenced(&error) && live.story.running_plan == Some(stored.digest) => {
@@ -230,9 +228,10 @@ impl Inner {
         &self,
         session: &Session,
         live: &Live,
-        plan: Hash,
+        plan: impl Into<Option<Hash>>,
         error: &Error,
     ) -> Result<(), Error> {
+        let plan: Option<Hash> = plan.into();
         let cutoff = Cutoff::of(error);
         let entered = self.enter_run(session, live.row.id, None, false).await?;
         let result = async {
@@ -260,8 +259,10 @@ impl Inner {
                 entered.head,
                 entered.state,
             );
-            let body =
-                json!({"plan": plan.to_string(), "code": cutoff.code, "message": cutoff.message});
+            let mut body = json!({"code": cutoff.code, "message": cutoff.message});
+            if let Some(plan) = plan {
+                body["plan"] = json!(plan.to_string());
+            }
             pages.push(Kind::PlanRefused, None, body)?;
             if entered.state.is_terminal() {
                 seal(&mut pages, None, entered.state.as_str())?;
@@ -280,6 +281,11 @@ impl Inner {
         }
         result
     }
+}
+
+/// The mandate of a person who needs nobody's signature, for a run that no failure has held.
+pub(crate) fn unsigned() -> Mandate {
+    mandate_of(&[], None, Vec::new())
 }
 
 fn mandate_of(approvals: &[Approval], switch_no: Option<i64>, holds: Vec<Uuid>) -> Mandate {

@@ -18,12 +18,15 @@ use uuid::Uuid;
 use crate::action::{compensation_context, is_done, push_action};
 use crate::crash;
 use crate::db::{DbError, Session};
+use crate::definition::Then;
 use crate::drive::{Left, RECONNECTS_MAX, is_fenced};
 use crate::engine::{Inner, Loan};
 use crate::error::Error;
+use crate::failure::{rewind_value, target_seq};
 use crate::log::Pages;
+use crate::operate::CANCELLED_CODE;
 use crate::phase::{LOCK_MS_MAX, Limits, seal};
-use crate::plan::{Plan, PlannedAction};
+use crate::plan::{CauseKind, Plan, PlannedAction};
 use crate::run::Live;
 use crate::snapshot::check_baseline;
 use crate::tx::{COMMIT_ANSWER_MAX, Commit, Entered, Fate, Moved, finish};
@@ -109,8 +112,11 @@ impl Inner {
         };
         match unwound {
             Ok(()) => {
+                let epoch = live.row.epoch;
                 self.after_unwind(live).await;
-                Ok(None)
+                *live = self.live(session, live.row.id).await?;
+                // The row read now may be somebody else's claim already.
+                Ok((live.row.epoch != epoch).then_some(Left::Fenced))
             }
             Err(error) if is_fenced(&error) => Ok(Some(Left::Fenced)),
             Err(error) if is_gate(&error) => Ok(Some(Left::Held)),
@@ -170,10 +176,14 @@ impl Inner {
                 }
                 Err(error) => error,
             };
+            let error = reopened(live, error);
             self.rollback(session).await;
             if is_fenced(&error)
                 || is_gate(&error)
-                || matches!(error, Error::StalePlan(_) | Error::GuardRefused { .. })
+                || matches!(
+                    error,
+                    Error::StalePlan(_) | Error::GuardRefused { .. } | Error::SubjectBusy(_)
+                )
             {
                 return Err(error);
             }
@@ -199,7 +209,7 @@ impl Inner {
     }
 
     /// Whether the whole plan fits into one transaction.
-    fn is_atomic(&self, live: &Live, plan: &Plan) -> bool {
+    pub(crate) fn is_atomic(&self, live: &Live, plan: &Plan) -> bool {
         plan.actions.iter().all(|action| {
             if self.acts_outside(live, action).is_some() {
                 return false;
@@ -221,36 +231,13 @@ impl Inner {
         live: &Live,
         unwind: &Unwind<'_>,
     ) -> Result<Entered, Error> {
-        let enter = self.prepare(session, sql::ENTER_COMPENSATION).await?;
-        let limits = Limits::of(longest(live, unwind.plan), self.lease);
-        let lock_ms = i32::try_from(LOCK_MS_MAX).unwrap_or(i32::MAX);
-        let (switch_no, holds) = unwind.mandate.passes();
         let started = live.story.running_plan == Some(unwind.digest);
         // A plan that was started is fenced by its claim; one that is not, by its basis, and it raises the epoch.
         let epoch = started.then_some(live.row.epoch);
-        session
-            .batch_execute("begin")
-            .await
-            .map_err(DbError::from)?;
-        let row = session
-            .query_one(
-                &enter,
-                &[
-                    &live.row.id,
-                    &epoch,
-                    &!started,
-                    &live.row.saga,
-                    &live.row.subject,
-                    &switch_no,
-                    &holds,
-                    &limits.statement_ms,
-                    &lock_ms,
-                    &limits.idle_ms,
-                ],
-            )
-            .await
-            .map_err(DbError::from)?;
-        let entered = Entered::from_row(&row)?;
+        let longest_ms = longest(live, unwind.plan);
+        let entered = self
+            .enter_back(session, live, epoch, &unwind.mandate, longest_ms)
+            .await?;
         let fits = if started {
             entered.seq == live.row.seq
         } else {
@@ -263,6 +250,45 @@ impl Inner {
         if !fits {
             return Err(Error::StalePlan(live.row.id));
         }
+        Ok(entered)
+    }
+
+    /// Begins a transaction that goes back: the gate, the run's row, the holds. Without an epoch it raises the run's.
+    pub(crate) async fn enter_back(
+        &self,
+        session: &Session,
+        live: &Live,
+        epoch: Option<i64>,
+        mandate: &Mandate,
+        longest_ms: u64,
+    ) -> Result<Entered, Error> {
+        let enter = self.prepare(session, sql::ENTER_COMPENSATION).await?;
+        let limits = Limits::of(longest_ms, self.lease);
+        let lock_ms = i32::try_from(LOCK_MS_MAX).unwrap_or(i32::MAX);
+        let (switch_no, holds) = mandate.passes();
+        session
+            .batch_execute("begin")
+            .await
+            .map_err(DbError::from)?;
+        let row = session
+            .query_one(
+                &enter,
+                &[
+                    &live.row.id,
+                    &epoch,
+                    &epoch.is_none(),
+                    &live.row.saga,
+                    &live.row.subject,
+                    &switch_no,
+                    &holds,
+                    &limits.statement_ms,
+                    &lock_ms,
+                    &limits.idle_ms,
+                ],
+            )
+            .await
+            .map_err(DbError::from)?;
+        let entered = Entered::from_row(&row)?;
         // Approvals that name the switch are verified themselves; everybody else needs it to be released.
         if switch_no != Some(entered.switch_no) {
             self.prove_switch(session, entered.switch_no).await?;
@@ -287,13 +313,26 @@ impl Inner {
         if live.story.running_plan != Some(unwind.digest) {
             push_started(&mut pages, unwind)?;
         }
+        self.unwind_entered(session, live, unwind, &entered, pages)
+            .await
+    }
+
+    /// Every action of the plan and the end of it, in the transaction that was entered and whose start is pushed.
+    pub(crate) async fn unwind_entered(
+        &self,
+        session: &Session,
+        live: &Live,
+        unwind: &Unwind<'_>,
+        entered: &Entered,
+        mut pages: Pages<'_>,
+    ) -> Result<Unwound, Error> {
         let context = compensation_context(live, unwind);
         for action in &unwind.plan.actions {
             let touched = self.act(session, live, action, &context, unwind).await?;
             push_action(&mut pages, action, unwind, touched)?;
             crash::point("compensate.between");
         }
-        self.finish_unwind(session, live, unwind, &entered, pages)
+        self.finish_unwind(session, live, unwind, entered, pages)
             .await
     }
 
@@ -413,29 +452,94 @@ impl Inner {
             .iter()
             .filter(|query| query.baseline);
         let now = self.take_snapshot(session, queries, &live.context).await?;
-        check_baseline(live.definition(), &live.story.pre, &now)?;
-        let body = json!({"plan": unwind.digest.to_string(), "baseline": now});
-        pages.push_event(
-            Kind::PlanFinished,
-            &Event::PlanFinished(After::Compensated),
-            None,
-            body,
-        )?;
-        seal(&mut pages, None, "compensated")?;
+        // What stands after a rewind has moved these values, rightly: they are kept and not compared.
+        if !unwind.plan.baseline.is_empty() {
+            check_baseline(live.definition(), &live.story.pre, &now)?;
+        }
+        let end = End::of(live, unwind.plan)?;
+        let mut body = json!({"plan": unwind.digest.to_string(), "baseline": now});
+        if let Some(rewind) = rewind_value(unwind.plan) {
+            body["rewind"] = rewind;
+        }
+        let finished = Event::PlanFinished(end.after);
+        pages.push_event(Kind::PlanFinished, &finished, None, body)?;
+        if end.after == After::Compensated {
+            seal(&mut pages, None, "compensated")?;
+        }
         crash::point("compensate.after_effect");
+        let cancelled = (entered.state == State::Running)
+            .then_some((CANCELLED_CODE, unwind.plan.cause.reason.as_str()));
+        let rewound = end.after != After::Compensated;
         let moved = Moved {
             keep_claims: false,
+            attempts: rewound.then_some(0),
+            wait_ms: rewound.then_some(0),
+            error: cancelled,
             plan: Some(unwind.digest),
-            ..Moved::nothing(None)
+            ..Moved::nothing(end.next.as_deref())
         };
         self.end_step(session, entered, &pages, &moved).await
     }
 
-    /// What follows a finished compensation outside its transaction.
+    /// What follows a finished compensation outside its transaction. A run that goes on is left to its driver: nothing
+    /// is put into its log behind him.
     pub(crate) async fn after_unwind(&self, live: &Live) {
+        if live.story.state == State::Running {
+            return;
+        }
         if let Err(error) = self.record_post(live).await {
             tracing::error!(%error, run = %live.row.id, "post snapshot");
         }
+    }
+}
+
+/// Where a finished plan leaves its run.
+struct End {
+    after: After,
+    /// The phase that runs next, when it goes on at once.
+    next: Option<String>,
+}
+
+impl End {
+    fn of(live: &Live, plan: &Plan) -> Result<Self, Error> {
+        let (CauseKind::RewindTo { then, .. }, Some(target)) = (&plan.cause.kind, &plan.stops_at)
+        else {
+            return Ok(Self {
+                after: After::Compensated,
+                next: None,
+            });
+        };
+        let inconsistent = || {
+            Error::Inconsistent(format!(
+                "a rewind that does not lead to its target {target}"
+            ))
+        };
+        let seq = target_seq(plan).ok_or_else(inconsistent)?;
+        let next = live
+            .definition()
+            .next_phase(&live.story.done_before(seq))
+            .filter(|phase| phase.name == *target)
+            .ok_or_else(inconsistent)?;
+        Ok(match then {
+            Then::Stop => Self {
+                after: After::Failed,
+                next: None,
+            },
+            Then::Resume => Self {
+                after: After::Running,
+                next: Some(next.name.to_string()),
+            },
+        })
+    }
+}
+
+/// A completed run that becomes active again may find that its subject is taken.
+fn reopened(live: &Live, error: Error) -> Error {
+    match &error {
+        Error::Db(db) if db.constraint() == Some("subject_has_one_active_run") => {
+            Error::SubjectBusy(live.row.subject.clone().unwrap_or_default())
+        }
+        _ => error,
     }
 }
 
@@ -471,7 +575,7 @@ fn declared(live: &Live, plan: &Plan) -> Vec<String> {
         .collect()
 }
 
-fn longest(live: &Live, plan: &Plan) -> u64 {
+pub(crate) fn longest(live: &Live, plan: &Plan) -> u64 {
     let phases = plan
         .actions
         .iter()

@@ -164,6 +164,11 @@ impl Driver {
         self.engine.drive_as(run, self.worker).await
     }
 
+    /// The worker that this driver claims as.
+    pub(crate) fn worker(&self) -> Uuid {
+        self.worker
+    }
+
     /// Gives back whatever is held and ends the heartbeat.
     pub async fn leave(self) {
         self.heart.abort();

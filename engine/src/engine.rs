@@ -254,7 +254,7 @@ pub(crate) fn pool_error(error: PoolError<DbError>) -> DbError {
     }
 }
 
-fn refuse(findings: Vec<Finding>) -> Result<(), Error> {
+pub(crate) fn refuse(findings: Vec<Finding>) -> Result<(), Error> {
     if findings.is_empty() {
         Ok(())
     } else {

@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::log::Pages;
 use crate::name::Name;
 use crate::outside::Settled;
-use crate::plan::{self, Cause, CauseKind, History, Plan, Policy};
+use crate::plan::{self, Action, Cause, CauseKind, History, Plan, Policy, Trigger};
 use crate::run::Live;
 use crate::tx::{Entered, Moved};
 
@@ -156,9 +156,9 @@ impl Inner {
             seq: pages.seq,
             hash: basis,
         };
-        let cause = self.cause_of(phase, cutoff);
-        let plan = self.plan_for(live, basis, &cause, &self.policy(), Some(&phase.name));
-        let digest = self.push_plan(session, &mut pages, &plan).await?;
+        let (plan, digest, no_rewind) = self
+            .push_plan_of_failure(session, live, &mut pages, basis, phase, cutoff)
+            .await?;
         let automatic = plan.automatic && !plan.refused && !needs_a_person(cutoff.class);
         let moved = Moved {
             attempts: Some(0),
@@ -180,7 +180,10 @@ impl Inner {
             self.settle(session, entered, &pages, &moved).await?;
             return Ok(Outcome::Compensating);
         }
-        let reason = format!("phase {} failed: {}", phase.name, cutoff.message);
+        let mut reason = format!("phase {} failed: {}", phase.name, cutoff.message);
+        if let Some(why) = no_rewind {
+            reason.push_str(&format!("; not rewound: {why}"));
+        }
         let hold = self
             .push_hold(
                 session,
@@ -227,12 +230,50 @@ impl Inner {
         self.settle(session, entered, &pages, &moved).await
     }
 
-    fn cause_of(&self, phase: &Phase, cutoff: &Cutoff) -> Cause {
+    /// Plans what the definition says about this failure. A rewind that is refused (its target is used up, say) is a
+    /// record, and what a person is offered is the plan of the whole way back; why it was refused is returned.
+    async fn push_plan_of_failure(
+        &self,
+        session: &Session,
+        live: &Live,
+        pages: &mut Pages<'_>,
+        basis: Basis,
+        phase: &Phase,
+        cutoff: &Cutoff,
+    ) -> Result<(Plan, Hash, Option<String>), Error> {
+        let mut no_rewind = None;
+        if let OnFailure::RewindTo {
+            phase: target,
+            then,
+        } = &phase.on_failure
+        {
+            let kind = CauseKind::RewindTo {
+                phase: target.clone(),
+                then: *then,
+                from: Some(phase.name.clone()),
+                trigger: Trigger::Automatic,
+            };
+            let cause = self.cause_of(kind, cutoff);
+            let plan = self.plan_for(live, basis, &cause, &self.policy(), Some(&phase.name));
+            let digest = self.push_plan(session, pages, &plan).await?;
+            if !plan.refused {
+                return Ok((plan, digest, None));
+            }
+            let refused = plan.actions.iter().find(|a| a.action == Action::Refuse);
+            no_rewind = refused.map(|action| action.why.clone());
+        }
         let kind = CauseKind::Failure {
             phase: phase.name.clone(),
             code: cutoff.code.clone(),
             message: cutoff.message.clone(),
         };
+        let cause = self.cause_of(kind, cutoff);
+        let plan = self.plan_for(live, basis, &cause, &self.policy(), Some(&phase.name));
+        let digest = self.push_plan(session, pages, &plan).await?;
+        Ok((plan, digest, no_rewind))
+    }
+
+    fn cause_of(&self, kind: CauseKind, cutoff: &Cutoff) -> Cause {
         Cause {
             kind,
             reason: cutoff.message.clone(),
@@ -276,7 +317,7 @@ impl Inner {
             committed,
             compensated: live.story.compensated.clone(),
             failed: failed.or(live.story.failed.as_ref()).cloned(),
-            rewinds: Default::default(),
+            rewinds: live.story.rewinds.clone(),
             in_doubt: live.story.in_doubt().map(|(phase, intent)| plan::InDoubt {
                 phase: phase.clone(),
                 record: plan::RecordRef {
@@ -315,7 +356,7 @@ impl Inner {
             .iter()
             .map(|a| json!({"phase": a.phase.as_str(), "action": a.action.as_str()}))
             .collect();
-        let body = json!({
+        let mut body = json!({
             "plan": digest.to_string(),
             "basis": {"seq": plan.basis.seq, "hash": plan.basis.hash.to_string()},
             "actions": actions,
@@ -323,6 +364,9 @@ impl Inner {
             "automatic": plan.automatic,
             "requester": plan.cause.requester,
         });
+        if let Some(rewind) = rewind_value(plan) {
+            body["rewind"] = rewind;
+        }
         pages.push(Kind::PlanMade, None, body)?;
         Ok(digest)
     }
@@ -335,6 +379,33 @@ impl Inner {
             .map(|a| a.name().to_owned())
             .collect()
     }
+}
+
+/// What the records of a rewind say of it; `target` is the record that is undone last.
+pub(crate) fn rewind_value(plan: &Plan) -> Option<Value> {
+    let CauseKind::RewindTo {
+        phase,
+        then,
+        from,
+        trigger,
+    } = &plan.cause.kind
+    else {
+        return None;
+    };
+    Some(json!({
+        "to": phase,
+        "then": then,
+        "from": from,
+        "trigger": trigger,
+        "target": target_seq(plan),
+    }))
+}
+
+/// The record of a rewind's target.
+pub(crate) fn target_seq(plan: &Plan) -> Option<i64> {
+    let target = plan.stops_at.as_ref()?;
+    let action = plan.actions.iter().find(|a| a.phase == *target)?;
+    action.record.map(|record| record.seq)
 }
 
 fn failure_body(phase: &Phase, cutoff: &Cutoff, attempt: i32, last: bool) -> Value {

@@ -255,8 +255,8 @@ pub struct Story {
     pub pre: Value,
     /// Phases that stand, in commit order.
     pub committed: Vec<Committed>,
-    /// Phases that failed for good and were allowed to (`on_failure: continue`).
-    pub passed_over: BTreeSet<Name>,
+    /// Phases that failed for good and were allowed to (`on_failure: continue`), with the record that says so.
+    pub passed_over: BTreeMap<Name, i64>,
     /// What became of each phase.
     pub traces: BTreeMap<Name, Trace>,
     /// Outputs by phase.
@@ -273,6 +273,21 @@ pub struct Story {
     pub undos: BTreeMap<Name, Intent>,
     /// How often each phase was compensated: an act that runs again then is another one.
     pub rounds: BTreeMap<Name, u32>,
+    /// How often each phase has been the target of a finished rewind.
+    pub rewinds: BTreeMap<Name, u32>,
+    /// The last finished rewind, while nothing has committed since.
+    pub rewound: Option<Rewound>,
+}
+
+/// A finished rewind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewound {
+    /// The phase that was undone last and runs next.
+    pub to: Name,
+    /// The phase that the run was at before.
+    pub from: Option<Name>,
+    /// The digest of its plan.
+    pub plan: Option<Hash>,
 }
 
 impl Story {
@@ -292,7 +307,7 @@ impl Story {
             input: Value::Null,
             pre: Value::Null,
             committed: Vec::new(),
-            passed_over: BTreeSet::new(),
+            passed_over: BTreeMap::new(),
             traces: BTreeMap::new(),
             outputs: Map::new(),
             compensated: BTreeSet::new(),
@@ -301,6 +316,8 @@ impl Story {
             intents: BTreeMap::new(),
             undos: BTreeMap::new(),
             rounds: BTreeMap::new(),
+            rewinds: BTreeMap::new(),
+            rewound: None,
         };
         for (seq, bytes) in records {
             let record =
@@ -396,8 +413,12 @@ impl Story {
                     .and_then(Value::as_str)
                     .and_then(|p| p.parse().ok());
             }
+            Kind::PlanFinished => {
+                self.remember_rewind(body);
+                self.running_plan = None;
+            }
             // A plan that is stuck does not go on: a new one is made for what still stands.
-            Kind::PlanFinished | Kind::CompensationFailed => self.running_plan = None,
+            Kind::CompensationFailed => self.running_plan = None,
             Kind::RunResumed => self.failed = None,
             _ => {}
         }
@@ -459,6 +480,7 @@ impl Story {
             .insert(phase.to_string(), field(body, "output"));
         self.compensated.remove(&phase);
         let intent = self.intents.remove(&phase);
+        self.rewound = None;
         self.committed.push(Committed {
             intent,
             phase,
@@ -489,7 +511,7 @@ impl Story {
         };
         self.traces.insert(phase.clone(), trace);
         if body.get("continue") == Some(&Value::Bool(true)) {
-            self.passed_over.insert(phase);
+            self.passed_over.insert(phase, record.0);
         } else if last {
             self.failed = Some(phase);
         }
@@ -521,12 +543,41 @@ impl Story {
         self.compensated.insert(phase);
     }
 
+    /// The run stands where it stood before its target ran: what came after it is as if it had never been.
+    fn remember_rewind(&mut self, body: &Value) {
+        let Some(rewind) = body.get("rewind") else {
+            return;
+        };
+        let name = |field: &str| {
+            let text = rewind.get(field).and_then(Value::as_str);
+            text.and_then(|text| text.parse::<Name>().ok())
+        };
+        let Some(to) = name("to") else { return };
+        let target = rewind.get("target").and_then(Value::as_i64);
+        self.passed_over
+            .retain(|_, seq| target.is_none_or(|target| *seq < target));
+        self.compensated.clear();
+        self.failed = None;
+        *self.rewinds.entry(to.clone()).or_default() += 1;
+        self.rewound = Some(Rewound {
+            to,
+            from: name("from"),
+            plan: self.running_plan,
+        });
+    }
+
     /// Phases that need not run any more: committed, or failed and passed over.
     pub fn done(&self) -> BTreeSet<Name> {
-        self.committed
-            .iter()
+        self.done_before(i64::MAX)
+    }
+
+    /// As [`Story::done`], by the records before this one alone.
+    pub(crate) fn done_before(&self, seq: i64) -> BTreeSet<Name> {
+        let committed = self.committed.iter().filter(|c| c.seq < seq);
+        let passed_over = self.passed_over.iter().filter(|(_, at)| **at < seq);
+        committed
             .map(|c| c.phase.clone())
-            .chain(self.passed_over.iter().cloned())
+            .chain(passed_over.map(|(phase, _)| phase.clone()))
             .collect()
     }
 }

@@ -21,6 +21,9 @@ use crate::run::{Live, RunRow};
 use crate::stuck::standing;
 use crate::tx::{Entered, Moved};
 
+/// The code of a cancellation, as it stands in the run's row.
+pub(crate) const CANCELLED_CODE: &str = "RD0217";
+
 impl Engine {
     /// Stops a running run: it fails, and goes the definition's way.
     ///
@@ -202,7 +205,7 @@ impl Inner {
         let moved = Moved {
             wait_ms: Some(0),
             keep_claims: false,
-            error: Some(("RD0217", reason)),
+            error: Some((CANCELLED_CODE, reason)),
             plan: Some(digest),
             ..Moved::nothing(None)
         };
@@ -212,8 +215,15 @@ impl Inner {
             None
         } else {
             Some(
-                self.push_hold(session, live, &mut pages, reason, "RD0217", &entered.at)
-                    .await?,
+                self.push_hold(
+                    session,
+                    live,
+                    &mut pages,
+                    reason,
+                    CANCELLED_CODE,
+                    &entered.at,
+                )
+                .await?,
             )
         };
         self.settle(session, entered, &pages, &moved).await?;

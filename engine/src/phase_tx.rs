@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Statement};
 
+use crate::crash;
 use crate::db::{DbError, Session, TextParam, ValueError, row_to_value};
 
 /// A statement of an adapter did not succeed.
@@ -121,6 +122,7 @@ impl<'a> PhaseTx<'a> {
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, TxError> {
         let statement = self.prepare(sql).await?;
+        crash::point("statement");
         Ok(self.session.query(&statement, params).await?)
     }
 
@@ -130,6 +132,7 @@ impl<'a> PhaseTx<'a> {
     /// As [`PhaseTx::prepare`].
     pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, TxError> {
         let statement = self.prepare(sql).await?;
+        crash::point("statement");
         Ok(self.session.execute(&statement, params).await?)
     }
 

@@ -18,7 +18,7 @@ use crate::log::Pages;
 use crate::name::Name;
 use crate::operate::{same_head, wrong_state};
 use crate::plan::{Action, Cause, CauseKind, Plan, Policy};
-use crate::run::RunRow;
+use crate::run::{Live, RunRow};
 use crate::tx::{Moved, hash_at};
 
 /// A plan that is stored.
@@ -75,32 +75,7 @@ impl Engine {
             hash: live.row.basis.1,
         };
         let plan = inner.plan_for(&live, basis, &cause, &policy, None);
-        let digest = plan.digest()?;
-        if live.row.plan == Some(digest) {
-            return Ok(StoredPlan { digest, plan });
-        }
-        let entered = inner.enter_run(&session, run, None, false).await?;
-        let result = async {
-            same_head(&live, &entered)?;
-            let mut pages = Pages::after(
-                inner.common(&live, &entered),
-                entered.seq,
-                entered.head,
-                entered.state,
-            );
-            inner.push_plan(&session, &mut pages, &plan).await?;
-            crash::point("plan.before_commit");
-            let moved = Moved {
-                plan: Some(digest),
-                ..Moved::nothing(entered.phase.as_deref())
-            };
-            inner.settle(&session, &entered, &pages, &moved).await
-        }
-        .await;
-        if result.is_err() {
-            inner.rollback(&session).await;
-        }
-        result.map(|()| StoredPlan { digest, plan })
+        inner.store_plan(&session, &live, plan).await
     }
 
     /// Finds a stored plan by its digest, by a prefix of it, or by its run's id.
@@ -141,6 +116,41 @@ impl Engine {
 }
 
 impl Inner {
+    /// Stores a plan with its record, unless it is the one that the run has.
+    pub(crate) async fn store_plan(
+        &self,
+        session: &Session,
+        live: &Live,
+        plan: Plan,
+    ) -> Result<StoredPlan, Error> {
+        let digest = plan.digest()?;
+        if live.row.plan == Some(digest) {
+            return Ok(StoredPlan { digest, plan });
+        }
+        let entered = self.enter_run(session, live.row.id, None, false).await?;
+        let result = async {
+            same_head(live, &entered)?;
+            let mut pages = Pages::after(
+                self.common(live, &entered),
+                entered.seq,
+                entered.head,
+                entered.state,
+            );
+            self.push_plan(session, &mut pages, &plan).await?;
+            crash::point("plan.before_commit");
+            let moved = Moved {
+                plan: Some(digest),
+                ..Moved::nothing(entered.phase.as_deref())
+            };
+            self.settle(session, &entered, &pages, &moved).await
+        }
+        .await;
+        if result.is_err() {
+            self.rollback(session).await;
+        }
+        result.map(|()| StoredPlan { digest, plan })
+    }
+
     pub(crate) async fn plan_by_digest(
         &self,
         session: &Session,

@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 
 use crate::adapter::{Coverage, Finding};
 use crate::db::DbError;
-use crate::definition::{self, Definition, OnFailure};
+use crate::definition::{self, Definition};
 use crate::engine::{Inner, Loaded};
 use crate::error::Error;
 use crate::outside::outside_findings;
@@ -34,14 +34,6 @@ impl Inner {
             .map(Into::into)
             .collect();
         for (index, phase) in definition.phases.iter().enumerate() {
-            if matches!(phase.on_failure, OnFailure::RewindTo { .. }) {
-                findings.push(Finding {
-                    path: format!("/phases/{index}/on_failure"),
-                    code: "RD0193",
-                    message: "rewind_to cannot be executed by this version of the engine"
-                        .to_owned(),
-                });
-            }
             if let Some(adapter) = self.adapters.get(phase.adapter.as_str()) {
                 let below = adapter.check(phase);
                 findings.extend(below.into_iter().map(|finding| under_with(index, finding)));

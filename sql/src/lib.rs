@@ -456,6 +456,11 @@ pub const GUARD_STATE: Statement = Statement {
     name: "guard_state",
     text: include_str!("../read/guard_state.sql"),
 };
+/// Plans that go back to a phase, youngest first, with the records of their way: run, target, since, until, limit.
+pub const LIST_REWINDS: Statement = Statement {
+    name: "list_rewinds",
+    text: include_str!("../read/list_rewinds.sql"),
+};
 /// Runs, youngest first: saga, state, subject (each may be null), limit.
 pub const LIST_RUNS: Statement = Statement {
     name: "list_runs",
@@ -674,6 +679,7 @@ pub const STATEMENTS: &[Statement] = &[
     CHECK_RUNS,
     COUNT_BLOBS,
     GUARD_STATE,
+    LIST_REWINDS,
     LIST_RUNS,
     OPEN_WINDOW,
     PLANS_BY_PREFIX,

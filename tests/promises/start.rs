@@ -444,7 +444,7 @@ async fn a_saga_that_could_not_be_undone_is_refused_when_it_is_registered() {
     }
     check(
         mark("p1", json!({"on_failure": {"rewind_to": "p1"}})),
-        "RD0193",
+        "RD0115",
     )
     .await;
     assert_eq!(lab.sql("select count(*) from redress.definition"), "0");

@@ -13,6 +13,7 @@ pub mod key;
 pub mod log;
 pub mod look;
 pub mod plan;
+pub mod rewind;
 pub mod run;
 pub mod saga;
 pub mod seal;
@@ -51,6 +52,8 @@ pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
         Command::Plan(args) => plan::plan(place, &args).await,
         Command::Approve(args) => plan::approve(place, &args).await,
         Command::Apply(args) => plan::apply(place, &args).await,
+        Command::Rewind(args) => rewind::rewind(place, &args).await,
+        Command::Rewinds(args) => rewind::rewinds(place, &args).await,
         Command::Resume(args) => run::resume(place, &args).await,
         Command::Resolve(args) => run::resolve(place, &args).await,
         Command::Hold(args) => hold::hold(place, &args).await,

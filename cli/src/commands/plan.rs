@@ -228,6 +228,7 @@ pub async fn apply(place: &Place, args: &ApplyArgs) -> Result<Exit, Fail> {
     Ok(match outcome {
         // It did what was asked.
         redress::Outcome::Compensated(_) => Exit::Done,
+        _ if stored.plan.stops_at.is_some() => Exit::Done,
         other => Exit::of_outcome(&other),
     })
 }
@@ -297,11 +298,11 @@ fn overrides_of(texts: &[String]) -> Result<BTreeMap<Name, Action>, Fail> {
     Ok(overrides)
 }
 
-fn plan_value(plan: &Plan) -> Result<Value, Fail> {
+pub(super) fn plan_value(plan: &Plan) -> Result<Value, Fail> {
     serde_json::to_value(plan).map_err(|error| Fail::own("RD0917", error.to_string()))
 }
 
-fn print_plan(place: &Place, stored: &StoredPlan) -> Result<(), Fail> {
+pub(super) fn print_plan(place: &Place, stored: &StoredPlan) -> Result<(), Fail> {
     let plan = &stored.plan;
     place.say.line(&format!("plan     {}", stored.digest))?;
     place.say.line(&format!(

@@ -165,7 +165,12 @@ impl Tale {
                     self.plans.insert(digest, (record.seq, basis));
                 }
             }
-            Kind::PlanFinished => self.plan = digest().or(self.plan),
+            Kind::PlanFinished => {
+                self.plan = digest().or(self.plan);
+                if body.get("rewind").is_some() {
+                    self.attempts = 0;
+                }
+            }
             Kind::PlanRefused => {
                 if let Some(code) = text("code") {
                     let refusal = (record.actor.clone(), code, basis_before);

@@ -19,7 +19,7 @@ mod rules;
 
 pub use model::{
     Action, Cause, CauseKind, Committed, History, InDoubt, Plan, PlanError, PlannedAction, Policy,
-    RecordRef, RefusalCode,
+    RecordRef, RefusalCode, Trigger,
 };
 
 use redress_ledger::Hash;
@@ -62,10 +62,13 @@ pub fn plan(definition: &Definition, history: &History, cause: &Cause, policy: &
         basis: history.basis,
         cause: cause.clone(),
         actions,
-        baseline: definition
-            .baseline()
-            .map(|query| query.name.clone())
-            .collect(),
+        baseline: match stops_at {
+            Some(target) if leaves_some(history, target) => Vec::new(),
+            _ => definition
+                .baseline()
+                .map(|query| query.name.clone())
+                .collect(),
+        },
         quorum,
         automatic: by_itself && !refused,
         refused,
@@ -91,6 +94,18 @@ fn standing<'h>(history: &'h History, stops_at: Option<&Name>) -> Vec<&'h Commit
         .collect()
 }
 
+/// Whether a rewind leaves committed phases standing.
+fn leaves_some(history: &History, target: &Name) -> bool {
+    let before = history
+        .committed
+        .iter()
+        .take_while(|committed| committed.phase != *target);
+    before
+        .filter(|committed| !history.compensated.contains(&committed.phase))
+        .count()
+        > 0
+}
+
 fn quorum_of(
     definition: &Definition,
     history: &History,
@@ -104,12 +119,13 @@ fn quorum_of(
         }
     };
     actions.iter().for_each(|action| need(&action.authority));
-    // What the file itself says on a failure needs nobody's leave; a rewind that somebody asks for
-    // does.
+    // What the file itself says on a failure needs nobody's leave. One that somebody asks for needs
+    // what its actions need, as any plan, and what the file lists for `rewind` beside that.
     if matches!(cause.kind, CauseKind::RewindTo { .. })
         && !is_declared_rewind(definition, history, cause)
+        && let Some(listed) = definition.authority.get("rewind")
     {
-        need(&rules::authority(definition, "rewind"));
+        need(listed);
     }
     quorum
 }
@@ -127,7 +143,13 @@ fn runs_by_itself(definition: &Definition, history: &History, cause: &Cause) -> 
 
 /// Whether the failed phase's own `on_failure` names this rewind.
 fn is_declared_rewind(definition: &Definition, history: &History, cause: &Cause) -> bool {
-    let CauseKind::RewindTo { phase, then } = &cause.kind else {
+    let CauseKind::RewindTo {
+        phase,
+        then,
+        trigger: Trigger::Automatic,
+        ..
+    } = &cause.kind
+    else {
         return false;
     };
     let failed = history

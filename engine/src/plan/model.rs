@@ -97,7 +97,31 @@ pub enum CauseKind {
         phase: Name,
         /// Whether the run goes on by itself.
         then: Then,
+        /// The phase that the run was at.
+        from: Option<Name>,
+        /// What set it off.
+        trigger: Trigger,
     },
+}
+
+/// What set off a rewind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A phase failed, and its `on_failure` says `rewind_to`.
+    Automatic,
+    /// A person asked for it.
+    Manual,
+}
+
+impl Trigger {
+    /// The word in records and lists.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Automatic => "automatic",
+            Self::Manual => "manual",
+        }
+    }
 }
 
 /// What the planner must know beyond the definition.
@@ -260,7 +284,8 @@ pub struct Plan {
     pub cause: Cause,
     /// The actions, in the order in which they are done.
     pub actions: Vec<PlannedAction>,
-    /// The baseline queries that must hold again before COMMIT.
+    /// The baseline queries that must hold again before COMMIT; none for a rewind that leaves phases standing, since
+    /// what they wrote stands too.
     pub baseline: Vec<Name>,
     /// Who must sign, over all actions.
     pub quorum: Quorum,

@@ -160,18 +160,20 @@ impl<'p> Rules<'p> {
         let choice = if !committed {
             Choice::refuse(
                 RefusalCode::RewindTarget,
-                "the phase to rewind to has not committed in this run, or is undone already",
+                format!(
+                    "the phase to rewind to has not committed in this run, or is undone already: {target}"
+                ),
             )
         } else if self.history.compensated.contains(target) {
             Choice::refuse(
                 RefusalCode::RewindTarget,
-                "the phase to rewind to is undone already",
+                format!("the phase to rewind to is undone already: {target}"),
             )
         } else if used >= allowed {
             Choice::refuse(
                 RefusalCode::RewindsUsed,
                 format!(
-                    "the run has been rewound to this phase {used} times; the saga allows {allowed}"
+                    "the run has been rewound to {target} {used} times; the saga allows {allowed}"
                 ),
             )
         } else {

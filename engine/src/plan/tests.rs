@@ -84,6 +84,8 @@ pub(super) fn rewind(phase: &str) -> Cause {
     cause(CauseKind::RewindTo {
         phase: name(phase),
         then: Then::Stop,
+        from: None,
+        trigger: Trigger::Manual,
     })
 }
 
@@ -499,13 +501,15 @@ fn a_rewind_that_the_file_declares_needs_nobodys_leave() {
     );
     let definition = definition(&text);
     let mut history = history(&definition, 2);
-    let by_hand = planned(&definition, &history, &rewind("cut_leg_a"), &policy());
-    assert_eq!(
-        (by_hand.quorum, by_hand.automatic),
-        (quorum::one_sovereign(), false)
-    );
     history.failed = Some(name("leg_b_record"));
-    let declared = planned(&definition, &history, &rewind("cut_leg_a"), &policy());
+    // By hand: what its actions need, and nobody starts it but a person.
+    let by_hand = planned(&definition, &history, &rewind("cut_leg_a"), &policy());
+    assert_eq!((by_hand.quorum, by_hand.automatic), (Quorum::new(), false));
+    let mut cause = rewind("cut_leg_a");
+    if let CauseKind::RewindTo { trigger, .. } = &mut cause.kind {
+        *trigger = Trigger::Automatic;
+    }
+    let declared = planned(&definition, &history, &cause, &policy());
     assert_eq!(words(&declared), ["soft_revert cut_leg_a"]);
     assert_eq!((declared.quorum, declared.automatic), (Quorum::new(), true));
 }

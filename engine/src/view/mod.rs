@@ -9,10 +9,12 @@ mod log;
 mod model;
 mod next;
 mod reading;
+mod rewinds;
 mod show;
 mod status;
 
 pub use model::*;
+pub use rewinds::{REWINDS_LIMIT_DEFAULT, RewindFilter, RewindLine, RewindStatus};
 
 use redress_ledger::Hash;
 use redress_sql as sql;

@@ -168,6 +168,8 @@ pub struct PlanView {
     /// Whether the approvals were verified against this machine's trust roots; without roots they are shown as the
     /// log has them.
     pub verified: bool,
+    /// The phase that a rewind goes back to, and that runs next.
+    pub stops_at: Option<Name>,
 }
 
 /// One action of a plan.

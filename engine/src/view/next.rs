@@ -121,6 +121,14 @@ fn recover(now: &Situation<'_>) -> Next {
             who: people(now.missing),
         },
         PlanState::Refused => refused(now, plan),
+        PlanState::Applied if now.state == State::Failed && plan.stops_at.is_some() => Next {
+            what: format!(
+                "the run was rewound and stopped: repair the cause, then go forward from {}",
+                plan.stops_at.as_ref().map_or("", Name::as_str)
+            ),
+            command: format!("redress resume {}", now.run),
+            who: vec![Role::Operator],
+        },
         PlanState::Stale | PlanState::Applied | PlanState::Running => {
             make_plan(now.run, "the run has moved on since the last plan")
         }
@@ -192,6 +200,7 @@ mod tests {
             quorum: one_sovereign(),
             automatic: false,
             verified: true,
+            stops_at: None,
         }
     }
 

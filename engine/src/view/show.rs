@@ -205,6 +205,12 @@ pub(super) fn error_of(story: &Story) -> Option<RunError> {
                 });
             }
             Kind::RunResumed => error = None,
+            // A rewind that goes on has recovered from it.
+            Kind::PlanFinished
+                if body.pointer("/rewind/then").and_then(Value::as_str) == Some("resume") =>
+            {
+                error = None;
+            }
             _ => {}
         }
     }
@@ -254,6 +260,7 @@ fn plan_view(
         approvals,
         quorum: plan.quorum.clone(),
         automatic: plan.automatic,
+        stops_at: plan.stops_at.clone(),
         verified: judge.trusted.is_some(),
     };
     Ok((view, missing))

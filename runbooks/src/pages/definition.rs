@@ -264,13 +264,6 @@ pub(super) const PAGES: &[Page] = &[
         "Correct the input; `redress saga show NAME --json` shows the schema.",
     ),
     page(
-        "RD0193",
-        "not in this version",
-        "The definition asks for something that this version cannot carry out.",
-        NOTHING,
-        "Leave it out, or use a version that has it.",
-    ),
-    page(
         "RD0194",
         "a snapshot query is not accepted",
         "A query under `snapshot` does not prepare, or has parameters or columns that do not fit.",

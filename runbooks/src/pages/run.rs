@@ -236,13 +236,6 @@ pub(super) const PAGES: &[Page] = &[
         "It is tried again by itself; when the tries are used up, follow `redress show RUN`.",
     ),
     page(
-        "RD0329",
-        "not yet",
-        "A phase is not to run yet: it waits for an instant, a time or a condition.",
-        PHASE,
-        "Nothing has to be done; `redress show RUN` says where it waits. When it need not wait any longer: `redress cancel RUN --reason TEXT`.",
-    ),
-    page(
         "RD0315",
         "the adapter cannot do this",
         "The adapter has no such action.",
@@ -262,5 +255,12 @@ pub(super) const PAGES: &[Page] = &[
         "A phase acts outside the database (a file, a command, a server); its intent stands in the log, its outcome does not, and the probe could not tell.",
         "What was outside may or may not be done; nothing else was begun, and the run is held (stuck, when it was an undo).",
         "Look there by the key that `redress log RUN --json` shows as `idem`; make the probe work again. A failed run: `redress resume RUN` and release the hold, then it is asked again. A stuck one: `redress plan RUN`. When nobody can tell: `redress resolve RUN`.",
+    ),
+    page(
+        "RD0329",
+        "not yet",
+        "A phase is not to run yet: it waits for an instant, a time or a condition.",
+        PHASE,
+        "Nothing has to be done; `redress show RUN` says where it waits. When it need not wait any longer: `redress cancel RUN --reason TEXT`.",
     ),
 ];

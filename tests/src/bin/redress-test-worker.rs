@@ -102,6 +102,22 @@ async fn act(args: &[&str]) -> Result<ExitCode, Box<dyn Fault>> {
             let outcome = engine.apply(&stored).await?;
             println!("{}", outcome.run().state.as_str());
         }
+        ["rewind", run, to, then] => {
+            let asked = redress::Rewind {
+                to: to.parse()?,
+                from: None,
+                then: match then {
+                    "resume" => redress::definition::Then::Resume,
+                    _ => redress::definition::Then::Stop,
+                },
+                reason: "the test says so".to_owned(),
+            };
+            println!("ready");
+            match engine.rewind(run.parse()?, &asked).await? {
+                redress::Rewound::Done { row, .. } => println!("{}", row.state.as_str()),
+                redress::Rewound::Nothing(_) => println!("nothing"),
+            }
+        }
         _ => return Err(format!("unknown act: {args:?}").into()),
     }
     Ok(ExitCode::SUCCESS)
