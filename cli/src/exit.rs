@@ -37,7 +37,8 @@ impl Exit {
     pub fn of_outcome(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Completed(_) => Self::Done,
-            Outcome::Compensated(_) | Outcome::Resolved(_) => Self::Failed,
+            Outcome::Compensated(_) => Self::Failed,
+            Outcome::Held(run) if run.state.is_terminal() => Self::Failed,
             Outcome::Held(_) | Outcome::Stuck(_) => Self::Person,
         }
     }

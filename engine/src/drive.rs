@@ -41,23 +41,20 @@ pub enum Outcome {
     Completed(RunRow),
     /// It failed and everything was compensated.
     Compensated(RunRow),
-    /// It failed, or is stopped, and a person must act.
+    /// It failed, is stopped, or waits for signatures: a person must act. Or one has closed it as it stands: then its
+    /// state is `resolved`.
     Held(RunRow),
     /// A compensation could not finish.
     Stuck(RunRow),
-    /// A person closed it.
-    Resolved(RunRow),
 }
 
 impl Outcome {
     /// The run as it stands.
     pub fn run(&self) -> &RunRow {
         match self {
-            Self::Completed(run)
-            | Self::Compensated(run)
-            | Self::Held(run)
-            | Self::Stuck(run)
-            | Self::Resolved(run) => run,
+            Self::Completed(run) | Self::Compensated(run) | Self::Held(run) | Self::Stuck(run) => {
+                run
+            }
         }
     }
 
@@ -65,9 +62,10 @@ impl Outcome {
         match row.state {
             State::Completed => Self::Completed(row),
             State::Compensated => Self::Compensated(row),
-            State::Resolved => Self::Resolved(row),
             State::Stuck => Self::Stuck(row),
-            State::Running | State::Failed | State::Compensating => Self::Held(row),
+            State::Running | State::Failed | State::Compensating | State::Resolved => {
+                Self::Held(row)
+            }
         }
     }
 }

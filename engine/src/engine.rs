@@ -80,7 +80,8 @@ pub struct Builder {
     actor: Option<String>,
     lease: Duration,
     alerts: Vec<Arc<dyn AlertSink>>,
-    receipts: Option<crate::receipt::Giver>,
+    signer: Option<SigningKey>,
+    receipts: Vec<Arc<dyn crate::receipt::ReceiptSink>>,
     restored: bool,
 }
 
@@ -93,11 +94,18 @@ impl Builder {
         self
     }
 
-    /// Signs a receipt for each record that this engine commits and gives it to the sink. The key is the engine's own,
-    /// registered in the ledger with the role `engine`; no person's and not the log's.
+    /// Sets the key that signs receipts: the engine's own, registered in the ledger with the role `engine`; no person's and
+    /// not the log's. Receipts are given to the sinks of [`Builder::receipts`], and by [`Engine::sign_receipts`].
     #[must_use]
-    pub fn signer(mut self, key: SigningKey, sink: Arc<dyn crate::receipt::ReceiptSink>) -> Self {
-        self.receipts = Some(crate::receipt::Giver { key, sink });
+    pub fn signer(mut self, key: SigningKey) -> Self {
+        self.signer = Some(key);
+        self
+    }
+
+    /// Gives a receipt for each record that this engine commits to the sink, signed by the key of [`Builder::signer`].
+    #[must_use]
+    pub fn receipts(mut self, sink: Arc<dyn crate::receipt::ReceiptSink>) -> Self {
+        self.receipts.push(sink);
         self
     }
 
@@ -217,7 +225,10 @@ impl Builder {
             lease: self.lease,
             alerts: self.alerts,
             proven: Proven::default(),
-            receipts: self.receipts,
+            receipts: self.signer.map(|key| crate::receipt::Giver {
+                key,
+                sinks: self.receipts,
+            }),
             keys: crate::keyring::Cached::default(),
             loaded: RwLock::default(),
         };
@@ -276,7 +287,8 @@ impl Engine {
             actor: None,
             lease: LEASE_DEFAULT,
             alerts: Vec::new(),
-            receipts: None,
+            signer: None,
+            receipts: Vec::new(),
             restored: false,
         }
     }

@@ -46,7 +46,7 @@ impl Inner {
         let result = async {
             let (begin, opened) = futures_util::join!(
                 session.batch_execute("begin"),
-                self.enter_start(session, opening, limits),
+                self.enter_opening(session, opening, limits),
             );
             begin.map_err(DbError::from)?;
             let opened = opened?;
@@ -238,13 +238,13 @@ impl Inner {
         };
         // With a snapshot the effect must not overtake its queries: they are awaited inside the entry.
         let (opened, pre, applied) = if live.definition().snapshot.is_empty() {
-            let entry = self.enter_start(session, opening, limits);
+            let entry = self.enter_opening(session, opening, limits);
             let (opened, applied) = self.apply(session, true, entry, &call).await?;
             (opened, Map::new(), applied)
         } else {
             let (begin, opened) = futures_util::join!(
                 session.batch_execute("begin"),
-                self.enter_start(session, opening, limits),
+                self.enter_opening(session, opening, limits),
             );
             begin.map_err(DbError::from)?;
             let opened = opened?;

@@ -12,7 +12,7 @@ use redress_ledger::Class;
 use serde_json::Value;
 use thiserror::Error;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Row, Statement};
+use tokio_postgres::{Column, GenericClient, Row, Statement};
 
 use crate::crash;
 use crate::db::{DbError, Session, TextParam, ValueError, row_to_value};
@@ -142,35 +142,7 @@ impl<'a> PhaseTx<'a> {
     /// As [`PhaseTx::prepare`], and [`TxError::Value`] for what cannot be bound or kept.
     pub async fn query_values(&self, sql: &str, params: &[Value]) -> Result<Rows, TxError> {
         let statement = self.prepare(sql).await?;
-        if statement.params().len() != params.len() {
-            return Err(TxError::Parameters {
-                wanted: statement.params().len(),
-                given: params.len(),
-            });
-        }
-        let bound: Vec<TextParam<'_>> = params.iter().map(TextParam).collect();
-        let refs: Vec<&(dyn ToSql + Sync)> =
-            bound.iter().map(|p| p as &(dyn ToSql + Sync)).collect();
-        if statement
-            .columns()
-            .iter()
-            .all(|column| column.type_() == &Type::VOID)
-        {
-            let count = self.session.execute(&statement, &refs).await?;
-            return Ok(Rows {
-                rows: Vec::new(),
-                count,
-            });
-        }
-        let rows = self.session.query(&statement, &refs).await?;
-        let rows = rows
-            .iter()
-            .map(row_to_value)
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Rows {
-            count: rows.len() as u64,
-            rows,
-        })
+        values_of(&***self.session, &statement, params).await
     }
 
     fn admit(&self, sql: &str) -> Result<(), TxError> {
@@ -182,6 +154,39 @@ impl<'a> PhaseTx<'a> {
             }
         }
     }
+}
+
+/// Runs a prepared statement with JSON values, bound as text of the types that the server infers.
+pub(crate) async fn values_of<C: GenericClient>(
+    client: &C,
+    statement: &Statement,
+    params: &[Value],
+) -> Result<Rows, TxError> {
+    if statement.params().len() != params.len() {
+        return Err(TxError::Parameters {
+            wanted: statement.params().len(),
+            given: params.len(),
+        });
+    }
+    let bound: Vec<TextParam<'_>> = params.iter().map(TextParam).collect();
+    let refs: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|p| p as &(dyn ToSql + Sync)).collect();
+    let is_void = |column: &Column| column.type_() == &Type::VOID;
+    if statement.columns().iter().all(is_void) {
+        let count = client.execute(statement, &refs).await?;
+        return Ok(Rows {
+            rows: Vec::new(),
+            count,
+        });
+    }
+    let rows = client.query(statement, &refs).await?;
+    let rows = rows
+        .iter()
+        .map(row_to_value)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Rows {
+        count: rows.len() as u64,
+        rows,
+    })
 }
 
 /// The first word of a statement, when it is one that an adapter may not use.

@@ -24,7 +24,7 @@ pub trait ReceiptSink: Send + Sync {
 /// Who signs, and who gets.
 pub(crate) struct Giver {
     pub key: SigningKey,
-    pub sink: Arc<dyn ReceiptSink>,
+    pub sinks: Vec<Arc<dyn ReceiptSink>>,
 }
 
 impl Inner {
@@ -35,7 +35,8 @@ impl Inner {
         seq: i64,
         bytes: &[Vec<u8>],
     ) -> Vec<(Receipt, Note)> {
-        let Some(giver) = &self.receipts else {
+        let giver = self.receipts.as_ref();
+        let Some(giver) = giver.filter(|giver| !giver.sinks.is_empty()) else {
             return Vec::new();
         };
         let mut receipts = Vec::with_capacity(bytes.len());
@@ -52,8 +53,10 @@ impl Inner {
     /// Gives the receipts of what was just committed.
     pub(crate) fn give_receipts(&self, receipts: &[(Receipt, Note)]) {
         if let Some(giver) = &self.receipts {
-            for (receipt, note) in receipts {
-                giver.sink.receive(receipt, note);
+            for (sink, (receipt, note)) in
+                (giver.sinks.iter()).flat_map(|sink| receipts.iter().map(move |one| (sink, one)))
+            {
+                sink.receive(receipt, note);
             }
         }
     }

@@ -10,6 +10,8 @@ use redress_ledger::state::State;
 use redress_ledger::{Hash, Kind, canonical};
 use redress_sql as sql;
 use serde_json::{Map, Value, json};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::db::{DbError, Session};
@@ -60,7 +62,21 @@ impl Engine {
     }
 }
 
+impl<'e> IntoFuture for Start<'e> {
+    type Output = Result<Uuid, Error>;
+    type IntoFuture = std::pin::Pin<Box<dyn Future<Output = Self::Output> + Send + 'e>>;
+
+    /// As [`Start::open`], and gives the run.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async { Ok(self.open().await?.run) })
+    }
+}
+
 impl Start<'_> {
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.engine.inner
+    }
+
     /// Sets the idempotency key: same key and input, same run; other input, [`Error::Conflict`].
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
@@ -144,7 +160,11 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    async fn new(session: &Session, start: &Start<'_>, owner: Option<Uuid>) -> Result<Self, Error> {
+    pub async fn new(
+        session: &Session,
+        start: &Start<'_>,
+        owner: Option<Uuid>,
+    ) -> Result<Self, Error> {
         let inner = &start.engine.inner;
         inner.heed_files(None, None)?;
         let loaded = inner
@@ -258,37 +278,54 @@ pub(crate) struct Opened {
     pub entered: Entered,
 }
 
-impl Inner {
-    pub(crate) async fn enter_start(
-        &self,
-        session: &Session,
-        opening: &Opening,
-        limits: Limits,
-    ) -> Result<Opened, DbError> {
-        let enter = self.prepare(session, sql::ENTER_START).await?;
-        let digest = opening.loaded.digest;
-        let row = session
-            .query_one(
-                &enter,
-                &[
-                    &opening.run,
-                    &digest.as_bytes().as_slice(),
-                    &opening.subject,
-                    &opening.loaded.definition.exclusive,
-                    &opening.key,
-                    &opening.input_hash.as_bytes().as_slice(),
-                    &self.actor,
-                    &opening.first.name.as_str(),
-                    &opening.owner,
-                    &limits.statement_ms,
-                    &limits.lock_ms,
-                    &limits.idle_ms,
-                ],
-            )
-            .await?;
+/// What `enter_start` is called with, in its order.
+pub(crate) struct EntryValues<'a> {
+    opening: &'a Opening,
+    digest: &'a [u8],
+    input_hash: &'a [u8],
+    exclusive: bool,
+    actor: &'a str,
+    first: &'a str,
+    limits: Limits,
+}
+
+impl EntryValues<'_> {
+    pub fn params(&self) -> [&(dyn ToSql + Sync); 12] {
+        [
+            &self.opening.run,
+            &self.digest,
+            &self.opening.subject,
+            &self.exclusive,
+            &self.opening.key,
+            &self.input_hash,
+            &self.actor,
+            &self.first,
+            &self.opening.owner,
+            &self.limits.statement_ms,
+            &self.limits.lock_ms,
+            &self.limits.idle_ms,
+        ]
+    }
+}
+
+impl Opening {
+    pub fn entry<'a>(&'a self, actor: &'a str, limits: Limits) -> EntryValues<'a> {
+        EntryValues {
+            opening: self,
+            digest: self.loaded.digest.as_bytes().as_slice(),
+            input_hash: self.input_hash.as_bytes().as_slice(),
+            exclusive: self.loaded.definition.exclusive,
+            actor,
+            first: self.first.name.as_str(),
+            limits,
+        }
+    }
+
+    /// Reads what `enter_start` answered.
+    pub fn entered(&self, row: &Row) -> Result<Opened, DbError> {
         let existing: Option<Uuid> = row.try_get(0)?;
         let existing = match existing {
-            Some(run) => Some((run, crate::tx::hash_at(&row, 1)?)),
+            Some(run) => Some((run, crate::tx::hash_at(row, 1)?)),
             None => None,
         };
         let entered = Entered {
@@ -299,10 +336,24 @@ impl Inner {
             switch_no: row.try_get(4)?,
             epoch: 1,
             state: State::Running,
-            phase: Some(opening.first.name.to_string()),
+            phase: Some(self.first.name.to_string()),
             basis: (0, Hash::ZERO),
         };
         Ok(Opened { existing, entered })
+    }
+}
+
+impl Inner {
+    pub(crate) async fn enter_opening(
+        &self,
+        session: &Session,
+        opening: &Opening,
+        limits: Limits,
+    ) -> Result<Opened, DbError> {
+        let enter = self.prepare(session, sql::ENTER_START).await?;
+        let values = opening.entry(&self.actor, limits);
+        let row = session.query_one(&enter, &values.params()).await?;
+        opening.entered(&row)
     }
 }
 

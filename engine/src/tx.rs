@@ -133,6 +133,63 @@ impl Entered {
     }
 }
 
+/// What `append` is called with, in its order.
+pub(crate) struct AppendValues<'a> {
+    run: Uuid,
+    entered: &'a Entered,
+    head: &'a [u8],
+    was: &'static str,
+    bytes: Vec<&'a [u8]>,
+    now: &'static str,
+    moved: &'a Moved<'a>,
+    code: Option<&'a str>,
+    message: Option<&'a str>,
+    plan: Option<Vec<u8>>,
+    checked: Option<Vec<u32>>,
+}
+
+impl<'a> AppendValues<'a> {
+    pub fn new(entered: &'a Entered, pages: &'a Pages<'_>, moved: &'a Moved<'a>) -> Self {
+        let (code, message) = moved.error.unzip();
+        Self {
+            run: pages.run(),
+            entered,
+            head: entered.head.as_bytes().as_slice(),
+            was: entered.state.as_str(),
+            bytes: pages.bytes.iter().map(Vec::as_slice).collect(),
+            now: pages.state().as_str(),
+            moved,
+            code,
+            message,
+            plan: moved.plan.map(|plan| plan.as_bytes().to_vec()),
+            checked: moved.checked.map(<[u32]>::to_vec),
+        }
+    }
+
+    pub fn params(&self) -> [&(dyn ToSql + Sync); 18] {
+        [
+            &self.run,
+            &self.entered.epoch,
+            &self.entered.xid,
+            &self.entered.seq,
+            &self.head,
+            &self.was,
+            &self.entered.phase,
+            &self.bytes,
+            &self.now,
+            &self.moved.phase,
+            &self.moved.attempts,
+            &self.moved.wait_ms,
+            &self.moved.keep_claims,
+            &self.moved.failed_phase,
+            &self.code,
+            &self.message,
+            &self.plan,
+            &self.checked,
+        ]
+    }
+}
+
 /// Appends the records, moves the run and commits, in one flight; `role` says that the transaction runs under one.
 pub(crate) async fn finish(
     inner: &Inner,
@@ -149,35 +206,10 @@ pub(crate) async fn finish(
             return Commit::Aborted(error.into());
         }
     };
-    let run = pages.run();
-    let bytes: Vec<&[u8]> = pages.bytes.iter().map(Vec::as_slice).collect();
-    let (was, now) = (entered.state.as_str(), pages.state().as_str());
-    let (code, message) = moved.error.unzip();
-    let plan = moved.plan.map(|p| *p.as_bytes());
-    let plan = plan.as_ref().map(<[u8; 32]>::as_slice);
-    let checked = moved.checked.map(<[u32]>::to_vec);
     session.take_warning();
-    let head = entered.head.as_bytes().as_slice();
-    let params: [&(dyn ToSql + Sync); 18] = [
-        &run,
-        &entered.epoch,
-        &entered.xid,
-        &entered.seq,
-        &head,
-        &was,
-        &entered.phase,
-        &bytes,
-        &now,
-        &moved.phase,
-        &moved.attempts,
-        &moved.wait_ms,
-        &moved.keep_claims,
-        &moved.failed_phase,
-        &code,
-        &message,
-        &plan,
-        &checked,
-    ];
+    let values = AppendValues::new(entered, pages, moved);
+    let params = values.params();
+    let run = values.run;
     let last = async { session.query_one(&append, &params).await.map(|_| ()) };
     // Signed while the server works, given only behind success of COMMIT.
     let (commit, receipts) = futures_util::join!(end(session, last), async {

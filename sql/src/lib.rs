@@ -144,6 +144,16 @@ pub const ENTER_START: Statement = Statement {
     name: "enter_start",
     text: include_str!("../start/enter_start.sql"),
 };
+/// What entering a start sets for its transaction, as it was before.
+pub const READ_SETTINGS: Statement = Statement {
+    name: "read_settings",
+    text: include_str!("../start/read_settings.sql"),
+};
+/// Puts back what entering a start has set: in the order of `read_settings`.
+pub const RESTORE_SETTINGS: Statement = Statement {
+    name: "restore_settings",
+    text: include_str!("../start/restore_settings.sql"),
+};
 
 // claim
 /// Whether runs that can be executed here wait for their time or for another worker's lease: definitions.
@@ -619,6 +629,8 @@ pub const STATEMENTS: &[Statement] = &[
     LIST_DEFINITIONS,
     PUT_DEFINITION,
     ENTER_START,
+    READ_SETTINGS,
+    RESTORE_SETTINGS,
     BEAT,
     RUNS_WAITING,
     CLAIM,

@@ -49,7 +49,7 @@ fn main() {
         lab.sql("create table shop.audit (note text not null)");
         let key = SigningKey::generate("engine-1").expect("randomness");
         let receipts = Arc::new(Count::default());
-        let signing = lab.builder(lab.url()).signer(key, receipts.clone());
+        let signing = lab.builder(lab.url()).signer(key).receipts(receipts.clone());
         let signing = ready(signing.build().await.expect("an engine")).await;
         let silent = ready(lab.engine().await).await;
         let (here, server) = (hashing(), hashing_in_server(&lab));

@@ -5,6 +5,7 @@ mod common;
 mod compensation;
 mod crash;
 mod decision;
+mod embedding;
 mod external;
 mod gate;
 mod graph;

@@ -402,7 +402,7 @@ async fn each_record_has_a_receipt_the_moment_it_is_committed() {
     let key = SigningKey::generate("engine-1").unwrap();
     let vkey = key.vkey().clone();
     let kept = Arc::new(Kept::default());
-    let builder = lab.builder(lab.url()).signer(key, kept.clone());
+    let builder = lab.builder(lab.url()).signer(key).receipts(kept.clone());
     let engine = builder.build().await.expect("an engine");
     some_runs(&engine, 2).await;
     let receipts = std::mem::take(&mut *kept.0.lock().unwrap());
