@@ -78,14 +78,7 @@ impl Inner {
             Err(Error::Adapter(error))
                 if is_refusal(&error) && live.story.running_plan != Some(unwind.digest) =>
             {
-                Err(Error::GuardRefused {
-                    phase: phase.name.to_string(),
-                    code: error.code(),
-                    why: match error {
-                        AdapterError::Guard(why) => why,
-                        other => other.to_string(),
-                    },
-                })
+                Err(refusal(phase, error))
             }
             Err(error) => Err(error),
             Ok(()) => {
@@ -136,8 +129,20 @@ impl Inner {
     }
 }
 
+/// A guard's no, before anything was begun.
+pub(crate) fn refusal(phase: &Phase, error: AdapterError) -> Error {
+    Error::GuardRefused {
+        phase: phase.name.to_string(),
+        code: error.code(),
+        why: match error {
+            AdapterError::Guard(why) => why,
+            other => other.to_string(),
+        },
+    }
+}
+
 /// Whether a guard said no, in the engine's words or in the adapter's own.
-fn is_refusal(error: &AdapterError) -> bool {
+pub(crate) fn is_refusal(error: &AdapterError) -> bool {
     match error {
         AdapterError::Guard(_) => true,
         AdapterError::Coded { class, .. } => matches!(class, Class::Business | Class::Refused),

@@ -21,5 +21,6 @@ mod spine;
 mod start;
 mod state;
 mod torture;
+mod transfer;
 mod waiting;
 mod wire;

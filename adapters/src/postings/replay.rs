@@ -89,7 +89,7 @@ impl Reader<'_> {
         limit: Option<i64>,
     ) -> Result<Vec<Value>, PostingsError> {
         let name = statement.name;
-        let limit = limit.map(|limit| Value::from(limit));
+        let limit = limit.map(Value::from);
         let bound: Vec<TextParam<'_>> = limit.iter().map(TextParam).collect();
         let params: Vec<&(dyn ToSql + Sync)> =
             bound.iter().map(|p| p as &(dyn ToSql + Sync)).collect();
