@@ -1,4 +1,4 @@
-//! The adapters that a saga file can name without writing Rust: [`sql`], [`backup`] and [`gate`].
+//! The adapters that a saga file can name without writing Rust: [`sql`], [`backup`], [`gate`] and [`postings`].
 //!
 //! ```text
 //! with (a value) -> typed `with` -> check (no database) -> survey (plans, proof of coverage) -> apply | guard | revert
@@ -17,6 +17,7 @@ pub mod backup;
 mod finding;
 pub mod gate;
 mod inspect;
+pub mod postings;
 pub mod sql;
 
 /// The adapters of this crate, ready to be registered.
@@ -25,5 +26,6 @@ pub fn standard() -> Vec<Arc<dyn Adapter>> {
         Arc::new(sql::SqlAdapter::default()),
         Arc::new(backup::BackupAdapter),
         Arc::new(gate::GateAdapter),
+        Arc::new(postings::PostingsAdapter::default()),
     ]
 }

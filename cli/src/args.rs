@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use redress::SchemaName;
 
 use crate::commands::{
-    audit, db, demo, explain, hold, key, log, look, plan, rewind, run, saga, start, work,
+    audit, db, demo, explain, hold, key, log, look, plan, postings, rewind, run, saga, start, work,
 };
 
 /// A saga engine for PostgreSQL whose undo can be trusted.
@@ -158,6 +158,12 @@ pub enum Command {
     },
     /// Replay the ledger against the tables, both ways
     Check,
+    /// The tables of the adapter `postings`
+    Postings {
+        /// What to do.
+        #[command(subcommand)]
+        command: postings::Command,
+    },
     /// What an error code means and what to do
     Explain(explain::Args),
     /// Completions for a shell, on standard output

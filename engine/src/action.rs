@@ -6,8 +6,8 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use redress_ledger::Kind;
 use redress_ledger::state::Event;
+use redress_ledger::{Class, Kind};
 use serde_json::{Map, Value, json};
 
 use crate::adapter::{AdapterError, Call};
@@ -75,13 +75,10 @@ impl Inner {
         let judged = caught(phase, adapter.guard(&tx, &call, action.action)).await;
         match judged {
             // Nothing was begun: a refusal here changes nothing. Once begun, the unwind fails as a whole.
-            Err(Error::Adapter(AdapterError::Guard(why)))
-                if live.story.running_plan != Some(unwind.digest) =>
+            Err(Error::Adapter(error))
+                if is_refusal(&error) && live.story.running_plan != Some(unwind.digest) =>
             {
-                Err(Error::GuardRefused {
-                    phase: phase.name.to_string(),
-                    why,
-                })
+                Err(refusal(phase, error))
             }
             Err(error) => Err(error),
             Ok(()) => {
@@ -129,6 +126,27 @@ impl Inner {
         self.set_role(session, phase.role.as_ref().map(|_| "none"))
             .await?;
         Ok(touched)
+    }
+}
+
+/// A guard's no, before anything was begun.
+pub(crate) fn refusal(phase: &Phase, error: AdapterError) -> Error {
+    Error::GuardRefused {
+        phase: phase.name.to_string(),
+        code: error.code(),
+        why: match error {
+            AdapterError::Guard(why) => why,
+            other => other.to_string(),
+        },
+    }
+}
+
+/// Whether a guard said no, in the engine's words or in the adapter's own.
+pub(crate) fn is_refusal(error: &AdapterError) -> bool {
+    match error {
+        AdapterError::Guard(_) => true,
+        AdapterError::Coded { class, .. } => matches!(class, Class::Business | Class::Refused),
+        _ => false,
     }
 }
 

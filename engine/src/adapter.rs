@@ -120,6 +120,16 @@ pub enum AdapterError {
     /// A person must look.
     #[error("{0}")]
     Hold(String),
+    /// A refusal of the adapter's own, with a code of its own.
+    #[error("{message}")]
+    Coded {
+        /// The stable code; it has a page.
+        code: &'static str,
+        /// What must be done.
+        class: Class,
+        /// What is wrong.
+        message: String,
+    },
     /// This adapter cannot do this action.
     #[error("adapter {adapter} cannot {action}")]
     Unsupported {
@@ -141,6 +151,7 @@ impl AdapterError {
             | Self::Pointer(_)
             | Self::Business(_) => Class::Business,
             Self::Transient(_) | Self::NotYet { .. } => Class::Retry,
+            Self::Coded { class, .. } => *class,
             Self::Hold(_) | Self::Unsupported { .. } => Class::Hold,
         }
     }
@@ -157,6 +168,7 @@ impl AdapterError {
             Self::Transient(_) => "RD0314",
             Self::NotYet { .. } => "RD0329",
             Self::Hold(_) => "RD0309",
+            Self::Coded { code, .. } => code,
             Self::Unsupported { .. } => "RD0315",
         }
     }

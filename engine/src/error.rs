@@ -135,6 +135,8 @@ pub enum Error {
         phase: String,
         /// Why.
         why: String,
+        /// The stable code: the adapter's own, where it has one.
+        code: &'static str,
     },
     /// A baseline value is not what it was before the run.
     #[error("baseline `{name}` was {before} before the run and is {now}: rolled back")]
@@ -311,7 +313,7 @@ impl Error {
             Self::Timeout { .. } => "RD0305",
             Self::Panic { .. } => "RD0316",
             Self::StalePlan(_) => "RD0420",
-            Self::GuardRefused { .. } => "RD0421",
+            Self::GuardRefused { code, .. } => code,
             Self::Baseline { .. } => "RD0422",
             Self::PlanRefused { .. } => "RD0423",
             Self::Stuck { .. } => "RD0424",

@@ -13,7 +13,7 @@ use redress_ledger::Kind;
 use redress_ledger::time::parse_utc;
 use serde_json::{Map, Value, json};
 
-use crate::action::{compensation_context, push_action};
+use crate::action::{compensation_context, is_refusal, push_action, refusal};
 use crate::adapter::AdapterError;
 use crate::compensate::{Unwind, Unwound};
 use crate::crash;
@@ -99,13 +99,10 @@ impl Inner {
         let undo = undo_of(adapter, phase)?;
         let taken = committed(live, phase)?;
         match self.guarded(phase, undo, &taken, context).await {
-            Err(Error::Adapter(AdapterError::Guard(why)))
-                if live.story.running_plan != Some(unwind.digest) =>
+            Err(Error::Adapter(error))
+                if is_refusal(&error) && live.story.running_plan != Some(unwind.digest) =>
             {
-                Err(Error::GuardRefused {
-                    phase: phase.name.to_string(),
-                    why,
-                })
+                Err(refusal(phase, error))
             }
             other => other,
         }

@@ -22,5 +22,6 @@ mod spine;
 mod start;
 mod state;
 mod torture;
+mod transfer;
 mod waiting;
 mod wire;

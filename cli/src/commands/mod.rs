@@ -13,6 +13,7 @@ pub mod key;
 pub mod log;
 pub mod look;
 pub mod plan;
+pub mod postings;
 pub mod rewind;
 pub mod run;
 pub mod saga;
@@ -63,6 +64,7 @@ pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
         Command::Key { command } => key::run(place, &command).await,
         Command::Audit { command } => audit::run(place, &command).await,
         Command::Check => audit::check(place).await,
+        Command::Postings { command } => postings::run(place, &command).await,
         Command::Explain(args) => explain::explain(place, &args),
         Command::Completions { shell } => completions(place, shell),
     }

@@ -8,6 +8,7 @@ mod drift;
 mod keys;
 mod ledger;
 mod plan;
+mod postings;
 mod run;
 mod seal;
 mod surroundings;
@@ -18,6 +19,7 @@ use crate::Page;
 pub(crate) const BLOCKS: &[&[Page]] = &[
     definition::PAGES,
     run::PAGES,
+    postings::PAGES,
     plan::PAGES,
     approval::PAGES,
     keys::PAGES,

@@ -1,0 +1,2 @@
+-- The version of the tables.
+select s.version from postings.storage s

@@ -1,0 +1,155 @@
+//! `postings`: the tables of the adapter `postings`, made, taken away, and replayed.
+
+use redress::db::{DbError, Session};
+use redress_adapters::postings::replay::{Report, replay};
+use redress_adapters::postings::{PostingsError, Schema};
+use serde_json::json;
+
+use crate::commands::look::to_value;
+use crate::exit::Exit;
+use crate::fail::Fail;
+use crate::place::{Place, open};
+
+/// What to do with the tables of postings.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make the tables in a schema of their own
+    Up(At),
+    /// Take the tables away, with every row in them
+    Down {
+        /// Where.
+        #[command(flatten)]
+        at: At,
+        /// Say that every row may go
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Recompute balances and transactions from the postings, both ways
+    Check(At),
+    /// Print the script that makes the tables
+    Script(At),
+}
+
+/// Where.
+#[derive(Debug, clap::Args)]
+pub struct At {
+    /// The schema that has the tables, or is to have them
+    #[arg(long = "in", value_name = "SCHEMA", default_value = "postings")]
+    pub book: Schema,
+}
+
+/// Carries it out.
+///
+/// # Errors
+/// [`Fail`]: what was asked was not done.
+pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
+    match command {
+        Command::Up(at) => up(place, &at.book).await,
+        Command::Down { at, yes } => down(place, &at.book, *yes).await,
+        Command::Check(at) => check(place, &at.book).await,
+        Command::Script(at) => {
+            for script in at.book.up() {
+                place.say.data(script.trim_end())?;
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+async fn up(place: &Place, schema: &Schema) -> Result<Exit, Fail> {
+    let session = open(&place.url().await?).await?;
+    run_scripts(&session, &schema.up()).await?;
+    done(place, schema, "has the tables of postings")
+}
+
+async fn down(place: &Place, schema: &Schema, yes: bool) -> Result<Exit, Fail> {
+    if !yes {
+        let text = format!("every row in schema {schema} would be gone: say so with --yes");
+        return Err(Fail::own("RD0913", text));
+    }
+    let session = open(&place.url().await?).await?;
+    run_scripts(&session, &schema.down()).await?;
+    done(place, schema, "is gone")
+}
+
+fn done(place: &Place, schema: &Schema, what: &str) -> Result<Exit, Fail> {
+    if place.say.is_json() {
+        place
+            .say
+            .value(&json!({"schema": 1, "postings": schema.as_str(), "errors": []}))?;
+    } else {
+        place.say.line(&format!("schema {schema} {what}"))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// All or nothing: each script is one transaction.
+async fn run_scripts(session: &Session, scripts: &[String]) -> Result<(), Fail> {
+    for script in scripts {
+        let ran = async {
+            session.batch_execute("begin").await?;
+            session.batch_execute(script).await?;
+            session.batch_execute("commit").await
+        };
+        if let Err(error) = ran.await {
+            // The session ends with this command, and with it what it had begun.
+            return Err(redress::Error::from(DbError::from(error)).into());
+        }
+    }
+    Ok(())
+}
+
+async fn check(place: &Place, schema: &Schema) -> Result<Exit, Fail> {
+    let session = open(&place.url().await?).await?;
+    let report = replay(&session, schema).await.map_err(refused)?;
+    let exit = if report.ok {
+        Exit::Done
+    } else {
+        Exit::Verification
+    };
+    if place.say.is_json() {
+        let mut value = to_value(&report)?;
+        value["postings_in"] = value["schema"].take();
+        value["schema"] = json!(1);
+        value["errors"] = value["findings"].clone();
+        place.say.value(&value)?;
+    } else {
+        print(place, &report)?;
+    }
+    Ok(exit)
+}
+
+/// Prints what a replay found.
+///
+/// # Errors
+/// [`Fail`] when the output is closed.
+pub fn print(place: &Place, report: &Report) -> Result<(), Fail> {
+    for finding in &report.findings {
+        place.say.line(&format!(
+            "{} {}: {}",
+            finding.code, finding.what, finding.message
+        ))?;
+    }
+    if report.ok {
+        place.say.line(&format!(
+            "balances and postings in {} agree: {} transactions, {} postings",
+            report.schema, report.transactions, report.postings
+        ))?;
+    }
+    if !report.legacy.is_empty() {
+        place.say.notice(&format!(
+            "{} transactions are of an older format: they can be reversed by a receipt only",
+            report.legacy.len()
+        ));
+    }
+    Ok(())
+}
+
+fn refused(error: PostingsError) -> Fail {
+    match error {
+        PostingsError::Statement { source, .. } => {
+            redress::Error::Adapter(redress::adapter::AdapterError::from(source)).into()
+        }
+        other => Fail::own(other.code(), other.to_string()),
+    }
+}
