@@ -21,6 +21,7 @@ grant execute on function
   redress.enter_system(text, int, int, int), redress.append_system(text, bigint, bytea[]),
   redress.put_hold(uuid, text, text, uuid, text, text, text),
   redress.publish_switch(text, text, text),
+  redress.take_subscriber(text, uuid, bigint), redress.keep_position(text, uuid, text), redress.leave_subscriber(text, uuid),
   redress.written_relations()
 to redress_engine;
 

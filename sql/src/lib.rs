@@ -1,6 +1,6 @@
 //! Every SQL statement and migration of Redress, as files handed out as constants.
 //!
-//! The folders follow the flow: `schema`, `definition`, `start`, `claim`, `phase`, `compensate`, `hold`, `seal`, `read`.
+//! The folders follow the flow: `schema`, `definition`, `start`, `claim`, `phase`, `compensate`, `hold`, `seal`, `notify`, `read`.
 //!
 //! **Invariant:** one statement a file; nothing is assembled from strings. The files are written for the schema
 //! `redress`; [`Sql::for_schema`] renders them once for an installation of another name.
@@ -61,6 +61,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 4,
         name: "archiving",
         text: include_str!("../migrations/0004_archiving.sql"),
+    },
+    Migration {
+        version: 5,
+        name: "subscribers",
+        text: include_str!("../migrations/0005_subscribers.sql"),
     },
 ];
 
@@ -400,6 +405,23 @@ pub const TAKE_SEAL: Statement = Statement {
     text: include_str!("../seal/take_seal.sql"),
 };
 
+// notify
+/// Remembers how far a subscriber has come; false when it lost its place: name, owner, position.
+pub const KEEP_POSITION: Statement = Statement {
+    name: "keep_position",
+    text: include_str!("../notify/keep_position.sql"),
+};
+/// Gives the place back: name, owner.
+pub const LEAVE_SUBSCRIBER: Statement = Statement {
+    name: "leave_subscriber",
+    text: include_str!("../notify/leave_subscriber.sql"),
+};
+/// Takes or renews the one place of a subscriber: name, owner, lease ms.
+pub const TAKE_SUBSCRIBER: Statement = Statement {
+    name: "take_subscriber",
+    text: include_str!("../notify/take_subscriber.sql"),
+};
+
 // read
 /// Every hold and whether it is released.
 pub const ALL_HOLDS_STATE: Statement = Statement {
@@ -460,6 +482,16 @@ pub const CHECK_RUNS: Statement = Statement {
 pub const COUNT_BLOBS: Statement = Statement {
     name: "count_blobs",
     text: include_str!("../read/count_blobs.sql"),
+};
+/// What this transaction sees.
+pub const CURRENT_SNAPSHOT: Statement = Statement {
+    name: "current_snapshot",
+    text: include_str!("../read/current_snapshot.sql"),
+};
+/// Records of transactions from this one on, in the order of their transactions: transaction, limit.
+pub const EVENTS_SINCE: Statement = Statement {
+    name: "events_since",
+    text: include_str!("../read/events_since.sql"),
 };
 /// The event triggers that refuse DDL on our schema, and their function: names, schema.
 pub const GUARD_STATE: Statement = Statement {
@@ -678,6 +710,9 @@ pub const STATEMENTS: &[Statement] = &[
     OPEN_GENERATION,
     SEALED_HEADS,
     TAKE_SEAL,
+    KEEP_POSITION,
+    LEAVE_SUBSCRIBER,
+    TAKE_SUBSCRIBER,
     ALL_HOLDS_STATE,
     ALL_RECORDS,
     ARCHIVED_RUN_BY_ID,
@@ -690,6 +725,8 @@ pub const STATEMENTS: &[Statement] = &[
     CHECK_LEAVES,
     CHECK_RUNS,
     COUNT_BLOBS,
+    CURRENT_SNAPSHOT,
+    EVENTS_SINCE,
     GUARD_STATE,
     LIST_REWINDS,
     LIST_RUNS,

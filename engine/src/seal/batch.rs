@@ -162,35 +162,5 @@ fn no_fit(candidate: &Candidate, why: String) -> SealError {
     }
 }
 
-/// A snapshot of PostgreSQL: everything below `below` was decided, but for `in_flight`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub below: u64,
-    pub in_flight: BTreeSet<u64>,
-}
-
-impl Seen {
-    /// Reads `xmin:xmax:xip,...`.
-    pub fn parse(text: &str) -> Option<Seen> {
-        let mut parts = text.split(':');
-        let (_, below, list) = (parts.next()?, parts.next()?, parts.next()?);
-        let list = list.split(',').filter(|xid| !xid.is_empty());
-        Some(Seen {
-            below: below.parse().ok()?,
-            in_flight: list.map(|xid| xid.parse().ok()).collect::<Option<_>>()?,
-        })
-    }
-
-    /// What was seen when only transactions below `limit` were read, and those of `waiting` not wholly sealed.
-    pub fn up_to(&self, limit: Option<u64>, waiting: &BTreeSet<u64>) -> Seen {
-        let below = limit.map_or(self.below, |limit| limit.min(self.below));
-        let late = self.in_flight.union(waiting).copied();
-        Seen {
-            below,
-            in_flight: late.filter(|xid| *xid < below).collect(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests;

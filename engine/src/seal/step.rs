@@ -9,13 +9,14 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::batch::{Batch, Candidate, Seen, Visible, batch};
+use super::batch::{Batch, Candidate, Visible, batch};
 use super::error::SealError;
 use super::publish::Publisher;
 use super::{Known, Sealer};
 use crate::crash;
 use crate::db::{DbError, Session};
 use crate::error::Error;
+use crate::seen::Seen;
 use crate::tx::{Commit, end, hash_at};
 
 /// Time limits of a batch, in milliseconds.

@@ -1,0 +1,2 @@
+-- What this transaction sees.
+select pg_current_snapshot()::text
