@@ -14,6 +14,7 @@ use std::sync::Arc;
 use redress::adapter::Adapter;
 
 pub mod backup;
+pub mod fileset;
 mod finding;
 pub mod gate;
 mod inspect;

@@ -11,6 +11,7 @@ mod gate;
 mod graph;
 mod house;
 mod keyring;
+mod lockfile;
 mod notify;
 mod phase;
 mod release;

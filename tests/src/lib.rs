@@ -16,6 +16,7 @@ pub mod binary;
 pub mod children;
 mod cluster;
 mod database;
+pub mod fileset;
 pub mod ground;
 pub mod lab;
 pub mod outside;

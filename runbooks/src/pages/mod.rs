@@ -5,6 +5,7 @@ mod bundle;
 mod database;
 mod definition;
 mod drift;
+mod fileset;
 mod keys;
 mod ledger;
 mod plan;
@@ -30,6 +31,7 @@ pub(crate) const BLOCKS: &[&[Page]] = &[
     seal::PAGES,
     database::PAGES,
     surroundings::PAGES,
+    fileset::PAGES,
 ];
 
 /// What stands when an act was refused.

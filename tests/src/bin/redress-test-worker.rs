@@ -9,7 +9,7 @@ use redress::definition::HoldScope;
 use redress::ledger::{Hash, SigningKey, log_origin};
 use redress::seal::{FileAnchor, SealError, Sealed, Sealer};
 use redress::{Engine, Error, Released};
-use redress_tests::{bank, lab, worker};
+use redress_tests::{bank, fileset, lab, worker};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -36,6 +36,10 @@ async fn main() -> ExitCode {
 }
 
 async fn act(args: &[&str]) -> Result<ExitCode, Box<dyn Fault>> {
+    if let ["files", ground, project, key, text] = *args {
+        println!("{}", fileset::update(ground.as_ref(), project, key, text));
+        return Ok(ExitCode::SUCCESS);
+    }
     let url = env::var(worker::URL)?;
     if let ["migrate"] = args {
         lab::migrate(&url).await;
@@ -139,6 +143,10 @@ async fn engine(url: &str) -> Result<Engine, Box<dyn Fault>> {
     if let Some(dir) = env::var_os(worker::STATE) {
         let depot = std::path::Path::new(&dir).join("depot");
         builder = builder.external(std::sync::Arc::new(redress_tests::Depot::new(depot)));
+        let ground = std::path::Path::new(&dir).join("files");
+        if ground.is_dir() {
+            builder = builder.external(fileset::adapter(&ground));
+        }
         builder = builder.state_dir(dir);
     }
     Ok(builder.build().await?)

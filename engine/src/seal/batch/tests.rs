@@ -4,6 +4,7 @@ use redress_ledger::Kind;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::seen::Seen;
 
 const KEYS: Uuid = Uuid::from_u128(1);
 const ONE: Uuid = Uuid::from_u128(2);
