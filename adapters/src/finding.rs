@@ -27,6 +27,8 @@ pub(crate) const GUARD_LOCKS: &str = "RD0143";
 pub(crate) const NOT_A_JUDGEMENT: &str = "RD0144";
 /// A statement that writes where only reading is allowed.
 pub(crate) const WRITES: &str = "RD0145";
+/// A program, a host, a variable or a secret that the worker's configuration does not list.
+pub(crate) const NOT_LISTED: &str = "RD0146";
 /// A relation that the phase does not declare.
 pub(crate) const COVERAGE: &str = "RD0302";
 /// Transaction control.

@@ -1,4 +1,5 @@
-//! The adapters that a saga file can name without writing Rust: [`sql`], [`backup`], [`gate`] and [`postings`].
+//! The adapters that a saga file can name without writing Rust: [`sql`], [`backup`], [`gate`] and [`postings`] inside the
+//! database, [`command`], [`http`] and [`fileset`] outside it.
 //!
 //! ```text
 //! with (a value) -> typed `with` -> check (no database) -> survey (plans, proof of coverage) -> apply | guard | revert
@@ -12,14 +13,22 @@
 use std::sync::Arc;
 
 use redress::adapter::Adapter;
+use redress::external::ExternalAdapter;
 
 pub mod backup;
+pub mod command;
+mod config;
 pub mod fileset;
 mod finding;
 pub mod gate;
+pub mod http;
 mod inspect;
+mod pieces;
 pub mod postings;
 pub mod sql;
+
+pub use config::{CommandConfig, Config, ConfigError, HttpConfig};
+pub use pieces::{Piece, Texts, filled};
 
 /// The adapters of this crate, ready to be registered.
 pub fn standard() -> Vec<Arc<dyn Adapter>> {
@@ -29,4 +38,20 @@ pub fn standard() -> Vec<Arc<dyn Adapter>> {
         Arc::new(gate::GateAdapter),
         Arc::new(postings::PostingsAdapter::default()),
     ]
+}
+
+/// The adapters of this crate that act outside the database, with what this worker allows them to reach.
+pub fn external(config: &Config) -> Vec<Arc<dyn ExternalAdapter>> {
+    vec![
+        Arc::new(command::CommandAdapter::new(config.command.clone())),
+        Arc::new(http::HttpAdapter::new(config.http.clone())),
+    ]
+}
+
+/// The names of all adapters of this crate.
+pub fn names() -> impl Iterator<Item = String> {
+    let inside: Vec<String> = standard().iter().map(|a| a.name().to_owned()).collect();
+    let outside = external(&Config::default());
+    let outside: Vec<String> = outside.iter().map(|a| a.name().to_owned()).collect();
+    inside.into_iter().chain(outside)
 }

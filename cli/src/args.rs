@@ -46,6 +46,9 @@ pub struct Globals {
     /// Whose signatures count [default: STATE/trust when it exists]
     #[arg(long, global = true, value_name = "FILE", env = "REDRESS_TRUST")]
     pub trust: Option<PathBuf>,
+    /// What definitions may reach from this machine: programs, hosts, secrets [default: STATE/redress.toml when it exists]
+    #[arg(long, global = true, value_name = "FILE", env = "REDRESS_CONFIG")]
+    pub config: Option<PathBuf>,
     /// Who signs: a key file, or the name of a key in STATE/keys
     #[arg(long = "as", global = true, value_name = "KEY")]
     pub signer: Option<String>,

@@ -49,7 +49,7 @@ impl Exit {
         Some(match number {
             // What is stored is not what it was: a person must look.
             125 => Self::Person,
-            101..=124 | 126 | 130..=131 | 140..=145 | 190..=195 => Self::Refused,
+            101..=124 | 126 | 130..=131 | 140..=146 | 190..=195 => Self::Refused,
             201 => Self::Configuration,
             202..=205 | 214 | 216..=218 | 317 => Self::Person,
             206..=213 | 215 => Self::Refused,
@@ -92,7 +92,7 @@ impl Exit {
             980 | 982 => Self::Person,
             910..=912 | 914..=917 | 919 | 923 | 925 => Self::Refused,
             913 | 924 => Self::Usage,
-            918 | 920 => Self::Configuration,
+            918 | 920 | 927 => Self::Configuration,
             922 => Self::Verification,
             _ => return None,
         })
@@ -123,7 +123,9 @@ mod tests {
         check("RD0218", 3);
         check("RD0219", 6);
         check("RD0126", 4);
+        check("RD0146", 4);
         check("RD0317", 3);
+        check("RD0927", 78);
         check("RD0420", 6);
         check("RD0421", 4);
         check("RD0424", 3);

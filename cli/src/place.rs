@@ -15,7 +15,8 @@ use redress::Engine;
 use redress::alert::CommandSink;
 use redress::db::{DbError, Session, connect, pool};
 use redress::schema::{self, SchemaError};
-use redress::tokio_postgres::Config;
+use redress::tokio_postgres;
+use redress_adapters::Config;
 use redress_ledger::trust::{TRUST_BYTES_MAX, Trust};
 use uuid::Uuid;
 
@@ -130,6 +131,30 @@ impl Place {
         read_trust(&path).map(Some)
     }
 
+    /// What definitions may reach from here; nothing when no file was named and there is no `STATE/redress.toml`.
+    ///
+    /// # Errors
+    /// RD0927 when the file cannot be read or understood.
+    pub fn config(&self) -> Result<Config, Fail> {
+        let path = match &self.globals.config {
+            Some(path) => path.clone(),
+            None => {
+                let path = self.state()?.join("redress.toml");
+                if !path.exists() {
+                    return Ok(Config::default());
+                }
+                path
+            }
+        };
+        let place = path.display();
+        let bytes = read_bounded(&path, CONFIG_BYTES_MAX).map_err(|error| {
+            let text = format!("the configuration cannot be read: {error}, {place}");
+            Fail::own("RD0927", text)
+        })?;
+        let text = String::from_utf8_lossy(&bytes);
+        Config::parse(&text).map_err(|error| Fail::own(error.code(), format!("{error}, {place}")))
+    }
+
     /// The URL that was given, else that of the private server, brought up if it does not run.
     ///
     /// # Errors
@@ -223,6 +248,7 @@ impl Place {
         let pool = pool(url, needs.sessions).map_err(redress::Error::from)?;
         let mut builder = Engine::builder(pool)
             .adapters(redress_adapters::standard())
+            .externals(redress_adapters::external(&self.config()?))
             .schema(self.globals.schema.clone())
             .state_dir(self.state()?)
             .actor(actor())
@@ -250,7 +276,7 @@ pub fn url_of(private: &PrivateCluster) -> String {
 /// # Errors
 /// [`Fail::Engine`] when it cannot be reached.
 pub async fn open(url: &str) -> Result<Session, Fail> {
-    let config = Config::from_str(url).map_err(|error| {
+    let config = tokio_postgres::Config::from_str(url).map_err(|error| {
         let text = format!("the database URL cannot be read: {error}");
         redress::Error::from(DbError::Unreachable(text))
     })?;
@@ -333,3 +359,5 @@ const BOOTSTRAP: &[(&str, &str)] = &[
     ),
 ];
 const SESSIONS: usize = 8;
+/// Most bytes of a configuration file.
+const CONFIG_BYTES_MAX: usize = 1 << 20;

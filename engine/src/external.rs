@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::adapter::{AdapterError, Applied, Finding};
-use crate::definition::Phase;
+use crate::definition::{Compensation, Phase};
 
 /// What an external adapter is called with.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +132,57 @@ pub trait Undo: Send + Sync {
 
     /// Says, without changing anything, whether the undo of this key was done.
     async fn probe_undo(&self, call: &ExternalCall<'_>) -> Probe<Map<String, Value>>;
+}
+
+/// What is wrong with a phase of an external adapter: it must declare the way back that its adapter has.
+pub fn judge(index: usize, phase: &Phase, adapter: &dyn ExternalAdapter) -> Vec<Finding> {
+    let finding = |below: &str, message: &str| Finding {
+        path: format!("/phases/{index}{below}"),
+        code: "RD0126",
+        message: message.to_owned(),
+    };
+    let mut findings: Vec<Finding> = adapter
+        .check(phase)
+        .into_iter()
+        .map(|below| Finding {
+            path: format!("/phases/{index}/with{}", below.path),
+            ..below
+        })
+        .collect();
+    if !phase.writes.is_empty() {
+        let text = "the phase acts outside the database and writes no relation";
+        findings.push(finding("/writes", text));
+    }
+    if phase.role.is_some() {
+        let text = "the phase acts outside the database, where no database role counts";
+        findings.push(finding("/role", text));
+    }
+    // How it is taken back is asked only of a sound `with`.
+    if !findings.is_empty() {
+        return findings;
+    }
+    let wrong = match (phase.compensation, adapter.way_back(phase)) {
+        (Compensation::Irreversible, _)
+        | (Compensation::Restore | Compensation::SoftRevert, WayBack::Undo(_))
+        | (Compensation::None, WayBack::Nothing) => None,
+        (Compensation::None, WayBack::Undo(_)) => {
+            Some("the phase acts outside the database and has an undo: declare `restore`")
+        }
+        (Compensation::None, WayBack::Irreversible) => Some(
+            "the phase acts outside the database and declares no way back: give it an undo and `restore`, or say `irreversible`",
+        ),
+        (Compensation::Restore | Compensation::SoftRevert, WayBack::Irreversible) => Some(
+            "the phase declares a way back and has no undo: give it one, or say `irreversible`",
+        ),
+        (Compensation::Restore | Compensation::SoftRevert, WayBack::Nothing) => {
+            Some("the phase changes nothing, so there is nothing to take back: declare `none`")
+        }
+        (Compensation::Decide | Compensation::HardDelete, _) => Some(
+            "the phase acts outside the database: it is taken back by its undo (`restore`), or `irreversible`",
+        ),
+    };
+    findings.extend(wrong.map(|text| finding("/compensation", text)));
+    findings
 }
 
 /// Longest number that a record holds exactly.

@@ -17,16 +17,14 @@ use redress_ledger::Kind;
 use redress_sql as sql;
 use serde_json::{Value, json};
 
-use crate::adapter::{AdapterError, Applied, Finding};
+use crate::adapter::{AdapterError, Applied};
 use crate::crash;
 use crate::db::{DbError, Session};
-use crate::definition::{Compensation, Phase};
+use crate::definition::Phase;
 use crate::drive::{Left, Step, judge};
 use crate::engine::{Inner, Loan};
 use crate::error::Error;
-use crate::external::{
-    ActError, ExternalAdapter, ExternalCall, Probe, WayBack, tamed, tamed_fields,
-};
+use crate::external::{ActError, ExternalAdapter, ExternalCall, Probe, tamed, tamed_fields};
 use crate::log::{Intent, Pages};
 use crate::name::Name;
 use crate::phase::{Attempt, concluded, panic_text, push_committed};
@@ -408,59 +406,4 @@ fn in_doubt(phase: &Phase, why: String) -> Error {
         what: "the act",
         why,
     }
-}
-
-/// What is wrong with a phase of an external adapter: it must declare the way back that its adapter has.
-pub(crate) fn outside_findings(
-    index: usize,
-    phase: &Phase,
-    adapter: &dyn ExternalAdapter,
-) -> Vec<Finding> {
-    let finding = |below: &str, message: &str| Finding {
-        path: format!("/phases/{index}{below}"),
-        code: "RD0126",
-        message: message.to_owned(),
-    };
-    let mut findings: Vec<Finding> = adapter
-        .check(phase)
-        .into_iter()
-        .map(|below| Finding {
-            path: format!("/phases/{index}/with{}", below.path),
-            ..below
-        })
-        .collect();
-    if !phase.writes.is_empty() {
-        let text = "the phase acts outside the database and writes no relation";
-        findings.push(finding("/writes", text));
-    }
-    if phase.role.is_some() {
-        let text = "the phase acts outside the database, where no database role counts";
-        findings.push(finding("/role", text));
-    }
-    // How it is taken back is asked only of a sound `with`.
-    if !findings.is_empty() {
-        return findings;
-    }
-    let wrong = match (phase.compensation, adapter.way_back(phase)) {
-        (Compensation::Irreversible, _)
-        | (Compensation::Restore | Compensation::SoftRevert, WayBack::Undo(_))
-        | (Compensation::None, WayBack::Nothing) => None,
-        (Compensation::None, WayBack::Undo(_)) => {
-            Some("the phase acts outside the database and has an undo: declare `restore`")
-        }
-        (Compensation::None, WayBack::Irreversible) => Some(
-            "the phase acts outside the database and declares no way back: give it an undo and `restore`, or say `irreversible`",
-        ),
-        (Compensation::Restore | Compensation::SoftRevert, WayBack::Irreversible) => Some(
-            "the phase declares a way back and has no undo: give it one, or say `irreversible`",
-        ),
-        (Compensation::Restore | Compensation::SoftRevert, WayBack::Nothing) => {
-            Some("the phase changes nothing, so there is nothing to take back: declare `none`")
-        }
-        (Compensation::Decide | Compensation::HardDelete, _) => Some(
-            "the phase acts outside the database: it is taken back by its undo (`restore`), or `irreversible`",
-        ),
-    };
-    findings.extend(wrong.map(|text| finding("/compensation", text)));
-    findings
 }

@@ -12,7 +12,7 @@ use crate::db::DbError;
 use crate::definition::{self, Definition};
 use crate::engine::{Inner, Loaded};
 use crate::error::Error;
-use crate::outside::outside_findings;
+use crate::external;
 use crate::phase_tx::PhaseTx;
 use crate::tx::Commit;
 
@@ -39,7 +39,7 @@ impl Inner {
                 findings.extend(below.into_iter().map(|finding| under_with(index, finding)));
             }
             if let Some(adapter) = self.external(phase) {
-                findings.extend(outside_findings(index, phase, adapter.as_ref()));
+                findings.extend(external::judge(index, phase, adapter.as_ref()));
             }
         }
         // The database is asked only about what can be asked: statements of a sound definition.

@@ -843,3 +843,21 @@ async fn an_act_in_a_plan_makes_it_go_step_by_step() {
     let done = again(&yard.engine, &saga_of("steps", Vec::new())).await;
     assert_eq!(done.run().state, State::Stuck);
 }
+
+/// A phase that was taken back by a rewind and runs again is another act: another key, and its own undo.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rewound_act_runs_again_under_another_key() {
+    let yard = Yard::new().await;
+    let again = json!({"on_failure": {"rewind_to": "p1", "then": "resume"}});
+    let list = vec![
+        store("p1", json!({}), json!({})),
+        store("p2", json!({"act": "refuse"}), again),
+    ];
+    let fields = json!({"max_rewinds": 1, "authority": {"restore": "auto", "rewind": "auto"}});
+    let outcome = run(&yard.engine, &saga("rewound", list, fields)).await;
+    let id = outcome.run().id;
+    let expected = ["act RUN.p1.1", "undo RUN.p1.1.undo", "act RUN.p1.2"];
+    let expected = expected.map(|line| line.replace("RUN", &id.to_string()));
+    assert_eq!(yard.depot.effects(), expected, "{outcome:?}");
+    sound(&yard.engine).await;
+}

@@ -1,6 +1,7 @@
 //! The promises of Redress, one test each, against a real PostgreSQL.
 
 mod archive;
+mod command;
 mod common;
 mod compensation;
 mod crash;
@@ -10,6 +11,7 @@ mod external;
 mod gate;
 mod graph;
 mod house;
+mod http;
 mod keyring;
 mod lockfile;
 mod notify;

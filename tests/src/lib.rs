@@ -21,6 +21,7 @@ pub mod ground;
 pub mod lab;
 pub mod outside;
 pub mod relay;
+pub mod server;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redress::adapter::Finding;
 use redress::definition::yaml::YAML_BYTES_MAX;
 use redress::definition::{Definition, DefinitionError, SourceMap, load_yaml};
+use redress::external::{self, ExternalAdapter};
 use redress::{Engine, Error};
+use redress_adapters::Config;
 use redress_ledger::Hash;
 use serde_json::json;
 
@@ -73,14 +76,31 @@ impl SagaFile {
                 format!("cannot read the saga file: {error}, {}", path.display()),
             )
         })?;
-        let adapters = redress_adapters::standard();
-        let known: BTreeSet<String> = adapters
-            .iter()
-            .map(|adapter| adapter.name().to_owned())
-            .collect();
+        let known: BTreeSet<String> = redress_adapters::names().collect();
         let (definition, map) = load_yaml(&bytes, &path.display().to_string(), Some(&known))
             .map_err(|errors| Fail::Saga(errors.into_iter().map(Located::from).collect()))?;
         Ok(Self { definition, map })
+    }
+
+    /// Judges what needs no database: phases that act outside it, against this machine's configuration.
+    ///
+    /// # Errors
+    /// [`Fail::Saga`] with every finding.
+    pub fn judge_outside(&self, config: &Config) -> Result<(), Fail> {
+        let adapters = redress_adapters::external(config);
+        let judged = self.definition.phases.iter().enumerate();
+        let findings: Vec<Finding> = judged
+            .filter_map(|(index, phase)| {
+                let of_phase = |a: &&Arc<dyn ExternalAdapter>| a.name() == phase.adapter.as_str();
+                let adapter = adapters.iter().find(of_phase)?;
+                Some(external::judge(index, phase, adapter.as_ref()))
+            })
+            .flatten()
+            .collect();
+        match findings.is_empty() {
+            true => Ok(()),
+            false => Err(self.refused(&findings)),
+        }
     }
 
     /// Judges it with adapters and database.
@@ -146,6 +166,7 @@ impl SagaFile {
 async fn check(place: &Place, file: &Path) -> Result<Exit, Fail> {
     let saga = SagaFile::read(file)?;
     let digest = saga.digest()?;
+    saga.judge_outside(&place.config()?)?;
     // A check changes nothing: a private server that does not run is not brought up for it.
     let at_hand = place.given_url().is_some()
         || matches!(

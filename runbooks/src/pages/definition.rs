@@ -243,6 +243,13 @@ pub(super) const PAGES: &[Page] = &[
         "Move the change into `apply` or `revert`.",
     ),
     page(
+        "RD0146",
+        "not listed by this worker",
+        "A phase names a program, a host, a variable or a secret that the configuration of this machine does not list; a definition lives in the database and must not choose them.",
+        NOTHING,
+        "If it may be reached, list it in `redress.toml` (in the state folder, or `--config`): `[command] allow`, `env`; `[http] hosts`, `secret_env`, `secret_files`. On every machine that works on the saga.",
+    ),
+    page(
         "RD0190",
         "the version is taken",
         "The same saga and version is registered with another content.",

@@ -131,6 +131,13 @@ pub(super) const PAGES: &[Page] = &[
         "`redress audit verify` shows the record. If a key is missing, add its line to the trust file (`redress key trust`) and open again; if a record does not hold, find out who changed it first.",
     ),
     page(
+        "RD0927",
+        "the configuration is not understood",
+        "`redress.toml` cannot be read, has a key that is not known, or lists something that is no absolute path or no host.",
+        NOTHING,
+        "Correct what the message names; what is not understood allows nothing, so nothing goes on without it.",
+    ),
+    page(
         "RD0950",
         "the folder is somebody else's",
         "The folder is not empty and holds no private server.",
