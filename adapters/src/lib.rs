@@ -27,7 +27,7 @@ mod pieces;
 pub mod postings;
 pub mod sql;
 
-pub use config::{CommandConfig, Config, ConfigError, HttpConfig};
+pub use config::{CommandConfig, Config, ConfigError, HookSecret, HttpConfig, NotifyConfig};
 pub use pieces::{Piece, Texts, filled};
 
 /// The adapters of this crate, ready to be registered.

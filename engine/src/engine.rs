@@ -152,6 +152,17 @@ impl Builder {
         Ok(self)
     }
 
+    /// Registers a saga whose phases are written in Rust, with the code behind them.
+    ///
+    /// # Errors
+    /// As [`Builder::register`].
+    pub fn saga(self, saga: crate::typed::Typed) -> Result<Self, Error> {
+        let definition = saga.definition().clone();
+        self.adapters(saga.locals)
+            .externals(saga.externals)
+            .register(definition)
+    }
+
     /// Sets the trust roots, read from a local file: without them nothing that needs a signature is done.
     #[must_use]
     pub fn trust(mut self, trust: Trust) -> Self {

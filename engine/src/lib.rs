@@ -93,6 +93,7 @@ mod stuck;
 pub mod subscribe;
 mod survey;
 mod tx;
+pub mod typed;
 mod undo;
 pub mod view;
 mod worker;

@@ -149,7 +149,7 @@ impl Notifier {
             loop {
                 match self.take().await {
                     Ok(Some(position)) => {
-                        if let Err(error) = self.deliver_from(position).await {
+                        if let Err(error) = self.deliver_from(position, false).await {
                             tracing::warn!(%error, notifier = self.name, "telling");
                         }
                     }
@@ -168,11 +168,27 @@ impl Notifier {
         }
     }
 
+    /// Delivers what is there now, if nobody else does, and gives the place back.
+    ///
+    /// # Errors
+    /// [`Error::Db`]; what was not delivered is by whoever takes the place next.
+    pub async fn run_once(self) -> Result<(), Error> {
+        let result = match self.take().await? {
+            Some(position) => self.deliver_from(position, true).await,
+            None => Ok(()),
+        };
+        self.leave().await?;
+        result
+    }
+
     /// Delivers everything behind a position, and goes on until the place is lost or something fails.
-    async fn deliver_from(&self, position: Position) -> Result<(), Error> {
+    async fn deliver_from(&self, position: Position, once: bool) -> Result<(), Error> {
         let mut subscription = self.engine.subscribe(position);
         loop {
             let Some(event) = subscription.try_next().await? else {
+                if once {
+                    return self.keep(&subscription).await.map(drop);
+                }
                 if !self.keep(&subscription).await? || self.take().await?.is_none() {
                     return Ok(());
                 }

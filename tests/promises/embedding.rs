@@ -1,8 +1,16 @@
 //! The engine inside somebody's own program, as its front page shows it.
 
+use async_trait::async_trait;
+use redress::adapter::AdapterError;
+use redress::definition::builder::Phase;
+use redress::definition::{Authority, Compensation};
+use redress::phase_tx::PhaseTx;
+use redress::plan::Action;
 use redress::tokio_postgres::{Client, NoTls};
+use redress::typed::{LocalPhase, TypedSaga};
 use redress::{Engine, Error, Outcome};
 use redress_tests::Lab;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -184,4 +192,125 @@ async fn a_start_in_a_transaction_of_another_isolation_is_refused() {
     assert_eq!(refused(start.await), "RD0201");
     transaction.rollback().await.expect("rolled back");
     assert_eq!(lab.sql("select count(*) from redress.run"), "0");
+}
+
+#[derive(Serialize, Deserialize)]
+struct Order {
+    sku: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Placed {
+    phase: String,
+    letters: i32,
+}
+
+/// Writes a row and gives how long the word was; fails on a word that nobody sells.
+struct Place;
+
+#[async_trait]
+impl LocalPhase for Place {
+    type Input = Order;
+    type Output = Placed;
+
+    fn declare(&self) -> Phase {
+        Phase::named("place")
+            .writes(["shop.mark"])
+            .residue(["shop.mark"])
+            .compensation(Compensation::SoftRevert)
+    }
+
+    async fn apply(&self, tx: &PhaseTx<'_>, order: Order) -> Result<Placed, AdapterError> {
+        let sql =
+            "insert into shop.mark (run, phase, note) values (gen_random_uuid(), $1, 'typed')";
+        tx.execute(sql, &[&order.sku]).await?;
+        let letters = i32::try_from(order.sku.len()).unwrap_or_default();
+        Ok(Placed {
+            phase: order.sku,
+            letters,
+        })
+    }
+
+    async fn revert(&self, tx: &PhaseTx<'_>, done: Placed, _: Action) -> Result<(), AdapterError> {
+        let sql = "update shop.mark set state = 'withdrawn' where phase = $1 and state = 'live'";
+        tx.execute(sql, &[&done.phase]).await?;
+        Ok(())
+    }
+}
+
+/// Takes what the phase before gave.
+struct Count;
+
+#[async_trait]
+impl LocalPhase for Count {
+    type Input = Placed;
+    type Output = ();
+
+    fn declare(&self) -> Phase {
+        Phase::named("count")
+            .writes(["shop.audit"])
+            .residue(["shop.audit"])
+    }
+
+    async fn apply(&self, tx: &PhaseTx<'_>, placed: Placed) -> Result<(), AdapterError> {
+        if placed.letters > 5 {
+            return Err(AdapterError::Business("too long a word".to_owned()));
+        }
+        let note = placed.letters.to_string();
+        tx.execute("insert into shop.audit values ($1)", &[&note])
+            .await?;
+        Ok(())
+    }
+
+    async fn revert(&self, _: &PhaseTx<'_>, (): (), _: Action) -> Result<(), AdapterError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saga_in_rust_fits_by_its_types_and_is_undone_like_any_other() {
+    let lab = Lab::new().await;
+    lab.sql(MARKS);
+    let saga = TypedSaga::<Order>::new("typed", 1)
+        .with(|saga| {
+            saga.input(json!({"type": "object", "required": ["sku"]}))
+                .authority("soft_revert", Authority::Auto)
+        })
+        .then(Place)
+        .then(Count)
+        .build()
+        .expect("a sound saga");
+    let engine = lab
+        .builder(lab.url())
+        .saga(saga)
+        .expect("a sound saga")
+        .build()
+        .await
+        .expect("an engine");
+    let run = engine
+        .start("typed", json!({"sku": "tea"}))
+        .await
+        .expect("opened");
+    let outcome = engine.drive(run).await.expect("driven");
+    assert!(matches!(outcome, Outcome::Completed(_)), "{outcome:?}");
+    assert_eq!(lab.sql("select note from shop.audit"), "3");
+    let run = engine
+        .start("typed", json!({"sku": "biscuits"}))
+        .await
+        .expect("opened");
+    let outcome = engine.drive(run).await.expect("driven");
+    assert!(matches!(outcome, Outcome::Compensated(_)), "{outcome:?}");
+    let marks = "select string_agg(phase || ' ' || state, ', ' order by phase) from shop.mark";
+    assert_eq!(lab.sql(marks), "biscuits withdrawn, tea live");
+    // What does not fit holds the run, and says where.
+    let run = engine
+        .start("typed", json!({"sku": 7}))
+        .await
+        .expect("opened");
+    let outcome = engine.drive(run).await.expect("driven");
+    let Outcome::Held(row) = &outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(code(row), "RD0309");
+    sound(&engine).await;
 }

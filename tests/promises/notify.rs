@@ -11,6 +11,7 @@ use redress::subscribe::{Event, Position};
 use redress::tokio_postgres::NoTls;
 use redress::{Engine, Outcome};
 use redress_tests::Lab;
+use redress_tests::server::{Reply, Server};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -264,4 +265,49 @@ async fn each_topic_is_what_its_record_says() {
         assert_eq!(topic.as_str().parse(), Ok(topic));
     }
     assert!("everything".parse::<Topic>().is_err());
+}
+
+/// A web hook counts as told when the server says so; its key is the notification's id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_hook_is_called_until_the_server_has_taken_it() {
+    let (_lab, engine) = lab().await;
+    let calls = Arc::new(Mutex::new(0));
+    let count = calls.clone();
+    let server = Server::start(move |_| {
+        let mut calls = count.lock().unwrap();
+        *calls += 1;
+        match *calls {
+            1 => Reply::Say(500, String::new()),
+            _ => Reply::Say(204, String::new()),
+        }
+    })
+    .await;
+    let config = redress_adapters::HttpConfig {
+        hosts: vec![server.host.clone()],
+        ..Default::default()
+    };
+    let url = format!("http://{}/hook", server.host.clone());
+    let sink = redress_adapters::http::WebhookSink::new(&url, None, &config).expect("a hook");
+    let (stop, stopping) = watch::channel(false);
+    let notifier = engine.notifier("hook", Arc::new(sink));
+    let task = tokio::spawn(notifier.run(stopping));
+    until("it has its place", async || engine.position().await.is_ok()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    two_runs(&engine).await;
+    until("both were taken", async || *calls.lock().unwrap() >= 3).await;
+    stop.send_replace(true);
+    task.await.expect("ended");
+    let heard = server.heard();
+    let ids: Vec<_> = heard
+        .iter()
+        .map(|one| one.headers.get("idempotency-key").cloned())
+        .collect();
+    assert_eq!(
+        ids[0], ids[1],
+        "the first one is told again under its own key"
+    );
+    assert_ne!(ids[1], ids[2]);
+    let elsewhere =
+        redress_adapters::http::WebhookSink::new("https://elsewhere.example", None, &config);
+    assert!(elsewhere.is_err());
 }

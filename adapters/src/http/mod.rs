@@ -25,11 +25,13 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 mod check;
+mod hook;
 mod host;
 mod secret;
 mod send;
 mod with;
 
+pub use hook::WebhookSink;
 pub use host::Host;
 pub use send::BODY_BYTES_MAX;
 pub use with::{

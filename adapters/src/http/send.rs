@@ -33,6 +33,24 @@ pub(super) struct Ready {
     pub secrets: Vec<SecretString>,
 }
 
+impl Ready {
+    pub fn of(
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Option<Vec<u8>>,
+        secrets: Vec<SecretString>,
+    ) -> Self {
+        Self {
+            method,
+            url,
+            headers,
+            body,
+            secrets,
+        }
+    }
+}
+
 /// What became of a request.
 pub(super) enum Answer {
     /// The server answered; `broken` when the rest of its answer did not come.

@@ -1,9 +1,15 @@
 //! `work`: a worker that stops gracefully on SIGTERM and SIGINT.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
+use redress::Engine;
+use redress::notify::Notifier;
+use redress_adapters::{Config, ConfigError, NotifyConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::commands::Length;
 use crate::exit::Exit;
@@ -33,16 +39,19 @@ pub struct Args {
 /// [`Fail::Engine`] when the worker cannot announce itself.
 pub async fn work(place: &Place, args: &Args) -> Result<Exit, Fail> {
     let concurrency = usize::from(args.concurrency);
+    let config = place.config()?;
     let engine = place
         .engine_with(Needs {
-            // A run may need a second session while it holds one; claim and heartbeat need theirs.
-            sessions: 2 * concurrency + 4,
+            // A run may need a second session while it holds one; claim and heartbeat need theirs, and whoever is told.
+            sessions: 2 * concurrency + 4 + config.notify.len(),
             lease: args.lease.0,
             alert: args.alert_command.clone(),
             restored: false,
         })
         .await?;
     let (stop, stopping) = watch::channel(false);
+    let stop = Arc::new(stop);
+    let stopped = Arc::clone(&stop);
     let say = place.say.clone();
     let mut ends = Ends::new()?;
     tokio::spawn(async move {
@@ -60,13 +69,61 @@ pub async fn work(place: &Place, args: &Args) -> Result<Exit, Fail> {
     place
         .say
         .notice(&format!("working, up to {concurrency} runs at once"));
+    let telling = tell(&engine, &config, &stopping)?;
     let mut worker = engine.worker().concurrency(concurrency);
     if args.until_idle {
         worker = worker.until_idle();
     }
-    worker.run(stopping).await?;
+    let worked = worker.run(stopping).await;
+    stopped.send_replace(true);
+    for task in telling {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "a notifier");
+        }
+    }
+    worked?;
+    if args.until_idle {
+        tell_the_rest(&engine, &config).await?;
+    }
     Ok(Exit::Done)
 }
+
+/// Begins to tell everybody whom the configuration names.
+fn tell(
+    engine: &Engine,
+    config: &Config,
+    stopping: &watch::Receiver<bool>,
+) -> Result<Vec<JoinHandle<()>>, Fail> {
+    let notifiers = notifiers(engine, config)?.into_iter();
+    Ok(notifiers
+        .map(|notifier| tokio::spawn(notifier.run(stopping.clone())))
+        .collect())
+}
+
+/// What this worker's own runs gave to tell, before it ends; a sink that takes too long is told next time.
+async fn tell_the_rest(engine: &Engine, config: &Config) -> Result<(), Fail> {
+    for notifier in notifiers(engine, config)? {
+        match tokio::time::timeout(TELLING_MAX, notifier.run_once()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "telling"),
+            Err(_) => tracing::warn!("not everybody was told in time; the next worker goes on"),
+        }
+    }
+    Ok(())
+}
+
+fn notifiers(engine: &Engine, config: &Config) -> Result<Vec<Notifier>, Fail> {
+    let wrong = |error: ConfigError| Fail::own(error.code(), error.to_string());
+    let one = |told: &NotifyConfig| {
+        let sink = told.sink(&config.http).map_err(wrong)?;
+        let topics = told.topics().map_err(wrong)?;
+        Ok(engine.notifier(&told.name, sink).topics(topics))
+    };
+    config.notify.iter().map(one).collect()
+}
+
+/// How long a worker that ends by itself waits for those who are told.
+const TELLING_MAX: Duration = Duration::from_secs(10);
 
 /// The signals that end a worker.
 pub(super) struct Ends {

@@ -157,6 +157,26 @@ impl Phase {
         Self { fields }
     }
 
+    /// Begins a phase whose adapter is said later.
+    pub fn named(name: &str) -> Self {
+        let mut fields = Map::new();
+        fields.insert("name".into(), name.into());
+        Self { fields }
+    }
+
+    /// Says which adapter does it.
+    pub fn adapter(self, adapter: &str) -> Self {
+        self.set("adapter", adapter)
+    }
+
+    /// The phase's name.
+    pub(crate) fn name(&self) -> &str {
+        self.fields
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
     /// Sets the relations that the phase may change, as `schema.table`.
     pub fn writes<'n>(self, relations: impl IntoIterator<Item = &'n str>) -> Self {
         self.set("writes", texts(relations))

@@ -120,3 +120,47 @@ phases:
     kit.ok(&["work", "--until-idle"]);
     assert_eq!(kit.json(&["show", run], 0)["state"], "completed");
 }
+
+#[test]
+fn who_the_configuration_names_is_told_and_a_wrong_one_is_refused() {
+    let kit = Kit::shop();
+    let script = kit.write(
+        "tell",
+        format!(
+            "#!/bin/sh\ncat >> {0}; echo >> {0}\n",
+            kit.path("heard").display()
+        )
+        .as_bytes(),
+    );
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let config =
+        format!("[[notify]]\nname = \"ops\"\non = [\"hold\", \"failed\"]\ncommand = {script:?}\n");
+    let config = kit.write("redress.toml", config.as_bytes());
+    kit.ok(&[
+        "start",
+        "shop",
+        "--input",
+        r#"{"order": "o-1", "qty": 1, "fail": true}"#,
+    ]);
+    kit.ok(&["work", "--until-idle", "--config", &config]);
+    let heard = std::fs::read_to_string(kit.path("heard")).unwrap();
+    let told: Vec<serde_json::Value> = heard
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let whats: Vec<&str> = told.iter().filter_map(|one| one["what"].as_str()).collect();
+    assert_eq!(whats, ["failed", "hold"], "{heard}");
+    assert!(told.iter().all(|one| one["saga"] == "shop"));
+    // Nothing is told twice.
+    kit.ok(&["work", "--until-idle", "--config", &config]);
+    assert_eq!(std::fs::read_to_string(kit.path("heard")).unwrap(), heard);
+    for wrong in [
+        "[[notify]]\nname = \"x\"\n",
+        "[[notify]]\nname = \"x\"\ncommand = \"tell\"\n",
+        "[[notify]]\nname = \"x\"\non = [\"everything\"]\ncommand = \"/bin/true\"\n",
+        "[[notify]]\nname = \"x\"\nurl = \"https://elsewhere.example/\"\n",
+    ] {
+        let config = kit.write("wrong.toml", wrong.as_bytes());
+        kit.refused(&["work", "--until-idle", "--config", &config], 78, "RD0927");
+    }
+}
