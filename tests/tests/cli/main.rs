@@ -6,6 +6,7 @@ mod keys;
 mod kit;
 mod looking;
 mod operating;
+mod reaching;
 mod sealing;
 mod surroundings;
 mod working;
