@@ -55,6 +55,7 @@ impl Exit {
             206..=213 | 215 => Self::Refused,
             302 | 304 | 307 | 308 => Self::Refused,
             301 | 303 | 305 | 306 | 309..=316 | 329 => Self::Failed,
+            345..=347 => Self::Failed,
             350..=352 | 354..=355 | 357..=360 => Self::Refused,
             353 => Self::Person,
             356 => Self::Configuration,

@@ -74,6 +74,16 @@ pub enum Error {
         /// The relations, comma separated.
         relations: String,
     },
+    /// A phase locked rows of what it did not declare.
+    #[error(
+        "phase {phase} read rows of {relations} for update without declaring it in `locks` or `writes`: rolled back"
+    )]
+    LockCoverage {
+        /// The phase.
+        phase: String,
+        /// The relations, comma separated.
+        relations: String,
+    },
     /// The adapter did not end in time.
     #[error("phase {phase} did not end within {ms} ms: rolled back")]
     Timeout {
@@ -272,7 +282,9 @@ impl Error {
             | Self::Decision(_) => Class::Refused,
             Self::Baseline { .. } => Class::Business,
             Self::Timeout { .. } => Class::Retry,
-            Self::Panic { .. } | Self::Coverage { .. } => Class::Business,
+            Self::Panic { .. } | Self::Coverage { .. } | Self::LockCoverage { .. } => {
+                Class::Business
+            }
             Self::UnknownAdapter(_)
             | Self::InDoubt { .. }
             | Self::Stuck { .. }
@@ -309,7 +321,7 @@ impl Error {
             Self::ReleaseUnproven { .. } => "RD0218",
             Self::UnknownAdapter(_) => "RD0304",
             Self::InDoubt { .. } => "RD0317",
-            Self::Coverage { .. } => "RD0302",
+            Self::Coverage { .. } | Self::LockCoverage { .. } => "RD0302",
             Self::Timeout { .. } => "RD0305",
             Self::Panic { .. } => "RD0316",
             Self::StalePlan(_) => "RD0420",

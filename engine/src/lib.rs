@@ -63,6 +63,7 @@ pub mod external;
 mod failure;
 pub mod files;
 mod generation;
+pub mod grants;
 mod hold;
 mod keyring;
 mod kill;

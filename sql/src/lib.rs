@@ -213,6 +213,11 @@ pub const SET_ROLE: Statement = Statement {
     name: "set_role",
     text: include_str!("../phase/set_role.sql"),
 };
+/// Relations whose rows this transaction has locked and not written.
+pub const LOCKED_RELATIONS: Statement = Statement {
+    name: "locked_relations",
+    text: include_str!("../phase/locked_relations.sql"),
+};
 /// Relations that this transaction has written.
 pub const WRITTEN_RELATIONS: Statement = Statement {
     name: "written_relations",
@@ -673,6 +678,7 @@ pub const STATEMENTS: &[Statement] = &[
     ENTER_PHASE,
     PUT_BLOB,
     SET_ROLE,
+    LOCKED_RELATIONS,
     WRITTEN_RELATIONS,
     ENTER_COMPENSATION,
     ENTER_RUN,

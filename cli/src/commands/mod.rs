@@ -8,6 +8,7 @@ pub mod consent;
 pub mod db;
 pub mod demo;
 pub mod explain;
+pub mod grants;
 pub mod hold;
 pub mod key;
 pub mod log;

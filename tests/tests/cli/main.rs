@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod ceremony;
+mod grants;
 mod keys;
 mod kit;
 mod looking;
