@@ -135,7 +135,7 @@ fn the_script_of_grants_is_enough_and_each_of_it_is_needed() {
         if exit == 1 && !denied {
             needless.insert(left_out);
         }
-        apply(&[left_out.clone()]);
+        apply(std::slice::from_ref(left_out));
     }
     assert!(needless.is_empty(), "granted and not needed: {needless:?}");
     kit.database
