@@ -148,6 +148,9 @@ pub enum Error {
         /// The stable code: the adapter's own, where it has one.
         code: &'static str,
     },
+    /// It could not be rehearsed, and nothing was done.
+    #[error("not rehearsed: {0}")]
+    NotRehearsed(String),
     /// A baseline value is not what it was before the run.
     #[error("baseline `{name}` was {before} before the run and is {now}: rolled back")]
     Baseline {
@@ -272,6 +275,7 @@ impl Error {
             | Self::StalePlan(_)
             | Self::PlanRefused { .. }
             | Self::GuardRefused { .. }
+            | Self::NotRehearsed(_)
             | Self::ApprovalsMissing(_)
             | Self::Replayed(_)
             | Self::NoTrust
@@ -326,6 +330,7 @@ impl Error {
             Self::Panic { .. } => "RD0316",
             Self::StalePlan(_) => "RD0420",
             Self::GuardRefused { code, .. } => code,
+            Self::NotRehearsed(_) => "RD0430",
             Self::Baseline { .. } => "RD0422",
             Self::PlanRefused { .. } => "RD0423",
             Self::Stuck { .. } => "RD0424",

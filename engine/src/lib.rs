@@ -81,6 +81,7 @@ pub mod plan;
 mod planning;
 pub mod pointer;
 pub mod receipt;
+pub mod rehearse;
 mod release;
 mod rewind;
 mod run;

@@ -137,6 +137,23 @@ impl SagaFile {
             })
     }
 
+    /// Rehearses it without registering it.
+    ///
+    /// # Errors
+    /// [`Fail::Saga`] with every finding; [`Fail::Engine`].
+    pub async fn rehearse(
+        &self,
+        engine: &Engine,
+        input: &serde_json::Value,
+        options: redress::rehearse::Options,
+    ) -> Result<redress::rehearse::Rehearsal, Fail> {
+        let rehearsed = engine.rehearse(&self.definition, input, options).await;
+        rehearsed.map_err(|error| match error {
+            Error::Definition(findings) => self.refused(&findings),
+            other => other.into(),
+        })
+    }
+
     fn refused(&self, findings: &[Finding]) -> Fail {
         let mut located: Vec<Located> = findings
             .iter()
