@@ -389,6 +389,36 @@ async fn a_rehearsal_claims_no_more_than_it_has_seen() {
     assert_eq!(found.points[1].findings[0].what, What::Forward);
 }
 
+/// A gate that is shut now is passed as if it had opened, and signatures are made up: what comes behind is proven.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_behind_a_gate_or_a_signature_is_proven_too() {
+    let lab = lab().await;
+    let engine = lab.engine().await;
+    let mut line = shop("", json!({}));
+    let mut gate = line.phases[2].clone();
+    gate.name = "wait".parse().unwrap();
+    gate.adapter = "gate".parse().unwrap();
+    gate.writes.clear();
+    gate.residue.clear();
+    gate.after.clear();
+    gate.with = json!({"when": [{"sql": "select false"}]});
+    line.phases[0].after = vec![gate.name.clone()];
+    line.phases.insert(0, gate);
+    line.phases[2].approvals =
+        redress::ledger::Quorum::from([(redress::ledger::Role::Reviewer, 1)]);
+    line.phases[2].with["apply"][0]["params"] = json!(["/run/id", "/approvals/0/principal"]);
+    let found = rehearse(&engine, &line).await;
+    assert!(found.holds, "{found:#?}");
+    assert_eq!(found.points.len(), 5);
+    assert!(
+        found.points[4]
+            .notes
+            .iter()
+            .any(|note| note.contains("shut now")),
+        "{found:#?}"
+    );
+}
+
 /// The cutover, on its own documents: five phases, six points; past the pivot there is only forward, as the file says.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cutover_is_rehearsed_on_a_real_document() {

@@ -6,7 +6,7 @@ use redress_ledger::quorum::Signer;
 use redress_ledger::{SigningKey, sign};
 
 use super::model::{Difference, Planned, Point, Verdict, What};
-use super::stage::{Stage, is_surroundings, written_by};
+use super::stage::{REHEARSAL, Stage, is_surroundings, written_by};
 use crate::action::compensation_context;
 use crate::adapter::AdapterError;
 use crate::apply::mandate_of;
@@ -17,9 +17,6 @@ use crate::error::Error;
 use crate::name::Name;
 use crate::plan::{Action, Cause, CauseKind, Plan, RefusalCode};
 use crate::planning::StoredPlan;
-
-/// Who signs in a rehearsal; the key is thrown away with it.
-const REHEARSAL: &str = "rehearsal";
 
 impl Stage<'_> {
     /// The way back from here, compared with what was, and undone itself.
@@ -47,7 +44,7 @@ impl Stage<'_> {
             verdict: Verdict::Holds,
             findings: Vec::new(),
             residue: Vec::new(),
-            notes: Vec::new(),
+            notes: self.shut.clone(),
         };
         if plan.refused {
             refused(&plan, &mut point);

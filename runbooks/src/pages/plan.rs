@@ -117,17 +117,17 @@ pub(super) const PAGES: &[Page] = &[
         "Look with `redress show RUN`: it names the next safe act.",
     ),
     page(
-        "RD0430",
-        "not rehearsed",
-        "A relation cannot be compared: it is no table, may not be read here, or has too many rows.",
-        NOTHING,
-        "Do what the message says: another user, `--rows-max N`, or a copy of the database.",
-    ),
-    page(
         "RD0426",
         "an unknown plan",
         "No plan has this digest, or several begin so.",
         NOTHING,
         "`redress plan RUN` shows the run's plan with its digest.",
+    ),
+    page(
+        "RD0430",
+        "not rehearsed",
+        "A relation cannot be compared: it is no table, may not be read here, or has too many rows.",
+        NOTHING,
+        "Do what the message says: another user, `--rows-max N`, or a copy of the database.",
     ),
 ];
