@@ -71,7 +71,7 @@ impl Exit {
             629 | 642 | 673 => Self::Failed,
             672 => Self::Person,
             674 => Self::Refused,
-            600..=606 | 610..=614 | 620..=628 | 630..=641 | 643..=659 => Self::Verification,
+            600..=606 | 610..=614 | 619..=628 | 630..=641 | 643..=659 => Self::Verification,
             660..=666 | 670..=671 | 675..=699 => Self::Verification,
             710..=720 => Self::Verification,
             721 => Self::Usage,
