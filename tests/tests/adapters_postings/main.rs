@@ -9,9 +9,6 @@ use std::sync::Arc;
 
 use redress::definition::Definition;
 use redress::ledger::key::SigningKey;
-use redress::ledger::note::Note;
-use redress::ledger::receipt::Receipt;
-use redress::receipt::ReceiptSink;
 use redress::{Engine, Outcome, RunRow};
 use redress_adapters::postings::replay::replay;
 use redress_adapters::postings::{PostingsAdapter, Schema};
