@@ -198,7 +198,7 @@ async fn lockfile_2_a_run_whose_worker_was_killed_in_a_switch_ends_as_one() {
     for at in points {
         let project = format!("p{at}");
         lay(&yard.ground(), &project, "1");
-        let list = vec![set("update", &project, json!({})), refusal("refuse")];
+        let list = [set("update", &project, json!({})), refusal("refuse")];
         let fails = at % 2 == 0;
         let phases = list[..if fails { 2 } else { 1 }].to_vec();
         let saga = saga_of(&format!("killed-{at}"), phases);
