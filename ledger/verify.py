@@ -863,7 +863,7 @@ class Run:
 
     __slots__ = (
         "count", "head", "state", "system", "generation", "epoch", "sealed",
-        "basis_seq", "basis_hash", "plans", "current", "acts",
+        "basis_seq", "basis_hash", "plans", "current", "acts", "acting",
     )  # fmt: skip
 
     def __init__(self):
@@ -871,6 +871,7 @@ class Run:
         self.generation, self.epoch, self.sealed = 0, 0, 0
         self.basis_seq, self.basis_hash = 0, ZERO
         self.plans, self.current, self.acts = {}, None, {}
+        self.acting = None
 
     def pack(self):
         """A sealed run without plans in some ninety bytes: only what a later record could contradict."""
@@ -912,11 +913,34 @@ class Run:
             count = record.body.get("count")
             if not is_int(count) or count != seq:
                 raise Fault("RD0638", "the seal states another count than there are records")
+        acting = self._acting(record)
+        if state == "completed" and acting is not None:
+            raise Fault("RD0619", f"the run ends while an act outside is open: {acting}")
+        if record.kind == "run.sealed":
             self.sealed = seq
+        self.acting = acting
         if seq == 1:
             self.system = record.kind != "run.opened"
         self.count, self.head, self.state = seq, digest, state
         self.generation, self.epoch = record.generation, record.epoch
+
+    def _acting(self, record):
+        """The phase whose act outside the database is open behind this record."""
+        texts = [record.body.get(name) for name in ("phase", "way", "outside")]
+        phase, way, outside = (one if isinstance(one, str) else None for one in texts)
+        another = self.acting is not None and self.acting != phase
+        if record.kind == "phase.intended":
+            back = way == "back"
+            place = "compensating" if back else "running"
+            if phase is None or self.state != place or (another and not back):
+                raise Fault("RD0619", "an act outside begins out of place")
+            return self.acting if back else phase
+        if record.kind in ("phase.committed", "phase.failed") and another:
+            raise Fault("RD0619", f"another phase goes on while an act outside is open: {self.acting}")
+        settled = record.kind == "phase.committed"
+        settled = settled or (record.kind == "phase.failed" and outside in ("not_done", "probed"))
+        settled = settled or (record.kind == "compensation.committed" and not another)
+        return None if settled else self.acting
 
 
 class Runs:

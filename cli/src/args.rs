@@ -8,7 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use redress::SchemaName;
 
 use crate::commands::{
-    audit, db, demo, explain, hold, key, log, look, plan, postings, rewind, run, saga, start, work,
+    audit, db, demo, explain, hold, key, log, look, plan, postings, rehearse, rewind, run, saga,
+    start, work,
 };
 
 /// A saga engine for PostgreSQL whose undo can be trusted.
@@ -113,6 +114,8 @@ pub enum Command {
     },
     /// Start a run
     Start(start::Args),
+    /// Prove the way back: every failure point, forward and back, in a transaction that is rolled back
+    Rehearse(rehearse::Args),
     /// Work: claim runs and drive them
     Work(work::Args),
     /// What needs a person, oldest first, and what to do (exit 0 nothing, 3 something)

@@ -5,11 +5,13 @@
 //! **What can go wrong:** whatever an adapter returns as an error rolls its transaction back; its class decides
 //! whether the phase is tried again, fails, or holds the run. A panic is caught and counts as an error.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use redress_ledger::Class;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -48,6 +50,28 @@ pub struct Survey {
     pub findings: Vec<Finding>,
     /// How the writes of `apply` are covered.
     pub coverage: Coverage,
+    /// What the phase's role needs for its statements.
+    pub rights: Rights,
+}
+
+/// What a role needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// Each right.
+    pub needed: BTreeSet<Right>,
+    /// Routines that run with the caller's rights: what they do inside was not seen.
+    pub unseen: BTreeSet<String>,
+}
+
+/// One right on one object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Right {
+    /// `schema`, `table`, `sequence` or `routine`.
+    pub kind: String,
+    /// The object, quoted as SQL needs it.
+    pub name: String,
+    /// `usage`, `select`, `insert`, `update`, `delete` or `execute`.
+    pub needed: String,
 }
 
 /// How it is known that a phase writes only what it declares.

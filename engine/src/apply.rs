@@ -288,7 +288,11 @@ pub(crate) fn unsigned() -> Mandate {
     mandate_of(&[], None, Vec::new())
 }
 
-fn mandate_of(approvals: &[Approval], switch_no: Option<i64>, holds: Vec<Uuid>) -> Mandate {
+pub(crate) fn mandate_of(
+    approvals: &[Approval],
+    switch_no: Option<i64>,
+    holds: Vec<Uuid>,
+) -> Mandate {
     // The decision that statements see: the strongest role among those who signed.
     let strongest = approvals.iter().max_by_key(|a| a.signer.role);
     let decision = strongest.map_or(Value::Null, |a| {

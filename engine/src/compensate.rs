@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::action::{compensation_context, is_done, push_action};
 use crate::crash;
 use crate::db::{DbError, Session};
+use crate::definition::Phase;
 use crate::definition::Then;
 use crate::drive::{Left, RECONNECTS_MAX, is_fenced};
 use crate::engine::{Inner, Loan};
@@ -446,6 +447,8 @@ impl Inner {
                 relations: beyond.join(", "),
             });
         }
+        self.cover_locks(session, "compensation", planned(live, unwind.plan))
+            .await?;
         let queries = live
             .definition()
             .snapshot
@@ -566,13 +569,16 @@ pub(crate) fn push_started(pages: &mut Pages<'_>, unwind: &Unwind<'_>) -> Result
 }
 
 fn declared(live: &Live, plan: &Plan) -> Vec<String> {
-    let phases = plan
-        .actions
-        .iter()
-        .filter_map(|a| live.definition().phase(a.phase.as_str()));
-    phases
+    planned(live, plan)
         .flat_map(|phase| phase.writes.iter().cloned())
         .collect()
+}
+
+/// The phases that a plan takes back.
+fn planned<'l>(live: &'l Live, plan: &'l Plan) -> impl Iterator<Item = &'l Phase> {
+    plan.actions
+        .iter()
+        .filter_map(|a| live.definition().phase(a.phase.as_str()))
 }
 
 pub(crate) fn longest(live: &Live, plan: &Plan) -> u64 {

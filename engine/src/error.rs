@@ -74,6 +74,16 @@ pub enum Error {
         /// The relations, comma separated.
         relations: String,
     },
+    /// A phase locked rows of what it did not declare.
+    #[error(
+        "phase {phase} read rows of {relations} for update without declaring it in `locks` or `writes`: rolled back"
+    )]
+    LockCoverage {
+        /// The phase.
+        phase: String,
+        /// The relations, comma separated.
+        relations: String,
+    },
     /// The adapter did not end in time.
     #[error("phase {phase} did not end within {ms} ms: rolled back")]
     Timeout {
@@ -138,6 +148,9 @@ pub enum Error {
         /// The stable code: the adapter's own, where it has one.
         code: &'static str,
     },
+    /// It could not be rehearsed, and nothing was done.
+    #[error("not rehearsed: {0}")]
+    NotRehearsed(String),
     /// A baseline value is not what it was before the run.
     #[error("baseline `{name}` was {before} before the run and is {now}: rolled back")]
     Baseline {
@@ -262,6 +275,7 @@ impl Error {
             | Self::StalePlan(_)
             | Self::PlanRefused { .. }
             | Self::GuardRefused { .. }
+            | Self::NotRehearsed(_)
             | Self::ApprovalsMissing(_)
             | Self::Replayed(_)
             | Self::NoTrust
@@ -272,7 +286,9 @@ impl Error {
             | Self::Decision(_) => Class::Refused,
             Self::Baseline { .. } => Class::Business,
             Self::Timeout { .. } => Class::Retry,
-            Self::Panic { .. } | Self::Coverage { .. } => Class::Business,
+            Self::Panic { .. } | Self::Coverage { .. } | Self::LockCoverage { .. } => {
+                Class::Business
+            }
             Self::UnknownAdapter(_)
             | Self::InDoubt { .. }
             | Self::Stuck { .. }
@@ -309,11 +325,12 @@ impl Error {
             Self::ReleaseUnproven { .. } => "RD0218",
             Self::UnknownAdapter(_) => "RD0304",
             Self::InDoubt { .. } => "RD0317",
-            Self::Coverage { .. } => "RD0302",
+            Self::Coverage { .. } | Self::LockCoverage { .. } => "RD0302",
             Self::Timeout { .. } => "RD0305",
             Self::Panic { .. } => "RD0316",
             Self::StalePlan(_) => "RD0420",
             Self::GuardRefused { code, .. } => code,
+            Self::NotRehearsed(_) => "RD0430",
             Self::Baseline { .. } => "RD0422",
             Self::PlanRefused { .. } => "RD0423",
             Self::Stuck { .. } => "RD0424",

@@ -153,6 +153,10 @@ pub fn judge(index: usize, phase: &Phase, adapter: &dyn ExternalAdapter) -> Vec<
         let text = "the phase acts outside the database and writes no relation";
         findings.push(finding("/writes", text));
     }
+    if !phase.locks.is_empty() {
+        let text = "the phase acts outside the database and locks no relation";
+        findings.push(finding("/locks", text));
+    }
     if phase.role.is_some() {
         let text = "the phase acts outside the database, where no database role counts";
         findings.push(finding("/role", text));

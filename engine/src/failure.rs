@@ -145,7 +145,9 @@ impl Inner {
         );
         let mut body = failure_body(phase, cutoff, attempt, true);
         let error = Some((cutoff.code.as_str(), cutoff.message.as_str()));
-        if phase.on_failure == OnFailure::Continue && !needs_a_person(cutoff.class) {
+        // What may have been done outside is not passed over.
+        let settled = live.story.in_doubt().is_none();
+        if phase.on_failure == OnFailure::Continue && settled && !needs_a_person(cutoff.class) {
             body["continue"] = Value::Bool(true);
             self.pass_over(session, live, phase, cutoff, entered, pages, body)
                 .await?;

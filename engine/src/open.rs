@@ -280,7 +280,11 @@ impl Inner {
     }
 
     /// Reads and judges the snapshot before a run.
-    async fn pre(&self, session: &Session, live: &Live) -> Result<Map<String, Value>, Error> {
+    pub(crate) async fn pre(
+        &self,
+        session: &Session,
+        live: &Live,
+    ) -> Result<Map<String, Value>, Error> {
         if live.definition().snapshot.is_empty() {
             return Ok(Map::new());
         }

@@ -253,11 +253,40 @@ impl Inner {
             return Ok(());
         }
         let beyond = self.written_beyond(session, &phase.writes).await?;
+        if !beyond.is_empty() {
+            return Err(Error::Coverage {
+                phase: phase.name.to_string(),
+                relations: beyond.join(", "),
+            });
+        }
+        self.cover_locks(session, phase.name.as_str(), [phase])
+            .await
+    }
+
+    /// Refuses rows that were read for update of relations which none of these phases declares. What their statements'
+    /// texts lock was judged at registration; this sees what functions and triggers lock.
+    pub(crate) async fn cover_locks<'p>(
+        &self,
+        session: &Session,
+        named: &str,
+        phases: impl IntoIterator<Item = &'p Phase>,
+    ) -> Result<(), Error> {
+        let locked = self.prepare(session, sql::LOCKED_RELATIONS).await?;
+        let rows = session.query(&locked, &[]).await.map_err(DbError::from)?;
+        let phases: Vec<&Phase> = phases.into_iter().collect();
+        let mut beyond = Vec::new();
+        for row in &rows {
+            let relation: String = row.try_get(0).map_err(DbError::from)?;
+            let declared = |p: &&Phase| p.locks.contains(&relation) || p.writes.contains(&relation);
+            if !phases.iter().any(declared) {
+                beyond.push(relation);
+            }
+        }
         if beyond.is_empty() {
             return Ok(());
         }
-        Err(Error::Coverage {
-            phase: phase.name.to_string(),
+        Err(Error::LockCoverage {
+            phase: named.to_owned(),
             relations: beyond.join(", "),
         })
     }

@@ -8,6 +8,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::TryStreamExt;
 use redress_ledger::Class;
 use serde_json::Value;
 use thiserror::Error;
@@ -30,6 +31,9 @@ pub enum TxError {
     /// A value that cannot be bound or kept.
     #[error(transparent)]
     Value(#[from] ValueError),
+    /// More than may be kept of one statement.
+    #[error("{0}")]
+    TooMuch(String),
     /// A statement has another number of parameters.
     #[error("the statement has {wanted} parameters, {given} were given")]
     Parameters {
@@ -46,7 +50,7 @@ impl TxError {
         match self {
             Self::Refused(_) => Class::Hold,
             Self::Db(error) => error.class(),
-            Self::Value(_) | Self::Parameters { .. } => Class::Business,
+            Self::Value(_) | Self::Parameters { .. } | Self::TooMuch(_) => Class::Business,
         }
     }
 
@@ -56,6 +60,7 @@ impl TxError {
             Self::Refused(_) => "RD0307",
             Self::Db(error) => error.code(),
             Self::Value(_) | Self::Parameters { .. } => "RD0308",
+            Self::TooMuch(_) => "RD0347",
         }
     }
 
@@ -63,7 +68,7 @@ impl TxError {
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Db(error) => error.sqlstate(),
-            Self::Refused(_) | Self::Value(_) | Self::Parameters { .. } => None,
+            Self::Refused(_) | Self::Value(_) | Self::Parameters { .. } | Self::TooMuch(_) => None,
         }
     }
 }
@@ -134,6 +139,28 @@ impl<'a> PhaseTx<'a> {
         let statement = self.prepare(sql).await?;
         crash::point("statement");
         Ok(self.session.execute(&statement, params).await?)
+    }
+
+    /// Runs a statement and hands its rows over one at a time; none but the one at hand is kept here.
+    ///
+    /// # Errors
+    /// As [`PhaseTx::prepare`], and whatever `take` says; the rows behind it are dropped then.
+    pub async fn each_row(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+        mut take: impl FnMut(&Row) -> Result<(), TxError> + Send,
+    ) -> Result<u64, TxError> {
+        let statement = self.prepare(sql).await?;
+        let params = params.iter().copied();
+        let rows = self.session.query_raw(&statement, params).await?;
+        let mut rows = std::pin::pin!(rows);
+        let mut count = 0;
+        while let Some(row) = rows.try_next().await? {
+            take(&row)?;
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// Runs a statement with JSON values, bound as text of the types that the server infers.

@@ -170,20 +170,33 @@ impl Opening {
         let loaded = inner
             .load_by_name(session, &start.saga, start.version)
             .await?;
-        if let Err(errors) = loaded.input.check(&start.input) {
+        let key = start.key.as_deref();
+        Self::of(inner, session, loaded, &start.input, key, owner).await
+    }
+
+    /// Checks a start of a definition that is at hand.
+    pub(crate) async fn of(
+        inner: &Inner,
+        session: &Session,
+        loaded: Arc<Loaded>,
+        input: &Value,
+        key: Option<&str>,
+        owner: Option<Uuid>,
+    ) -> Result<Self, Error> {
+        if let Err(errors) = loaded.input.check(input) {
             let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Err(Error::Input(texts.join("; ")));
         }
-        let bytes = canonical::to_canonical(&start.input)
-            .map_err(|error| Error::Input(error.to_string()))?;
+        let bytes =
+            canonical::to_canonical(input).map_err(|error| Error::Input(error.to_string()))?;
         let run = Uuid::now_v7();
-        let key = start.key.clone().unwrap_or_else(|| run.to_string());
+        let key = key.map_or_else(|| run.to_string(), str::to_owned);
         if key.is_empty() || key.len() > KEY_BYTES_MAX || key.contains('\0') {
             return Err(Error::Input(format!(
                 "a key has 1 to {KEY_BYTES_MAX} bytes and no NUL"
             )));
         }
-        let subject = subject_of(&loaded, &start.input)?;
+        let subject = subject_of(&loaded, input)?;
         let first = loaded
             .definition
             .next_phase(&BTreeSet::new())
@@ -198,7 +211,7 @@ impl Opening {
             run,
             key,
             input_hash: Hash::of(&bytes),
-            input: start.input.clone(),
+            input: input.clone(),
             subject,
             first,
             owner,
@@ -207,7 +220,7 @@ impl Opening {
     }
 
     /// The run's row as it will be; head and times are filled in by the entry.
-    fn row(&self, inner: &Inner) -> RunRow {
+    pub fn row(&self, inner: &Inner) -> RunRow {
         let definition = &self.loaded.definition;
         RunRow {
             id: self.run,
@@ -250,7 +263,7 @@ impl Opening {
     }
 }
 
-fn subject_of(loaded: &Loaded, input: &Value) -> Result<Option<String>, Error> {
+pub(crate) fn subject_of(loaded: &Loaded, input: &Value) -> Result<Option<String>, Error> {
     let Some(pointer) = &loaded.definition.subject else {
         // Exclusive without a subject: one active run of the saga.
         let whole = loaded

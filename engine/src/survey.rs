@@ -112,7 +112,7 @@ impl Inner {
         Ok(findings)
     }
 
-    async fn survey_phase(
+    pub(crate) async fn survey_phase(
         &self,
         phase: &definition::Phase,
     ) -> Result<crate::adapter::Survey, Error> {
@@ -132,7 +132,7 @@ impl Inner {
                         code: "RD0195",
                         message: format!("role {role}: {}", DbError::from(error)),
                     }],
-                    coverage: Coverage::Locks,
+                    ..crate::adapter::Survey::default()
                 });
             }
         }

@@ -1596,6 +1596,52 @@ add_tale("tale-phase-in-the-system-run", "RD0636", kind_of("hold", "phase.commit
 add_tale("tale-stands-and-acts", "RD0620", kind_of("failed-plan", "phase.intended"))
 
 
+def intent(phase, way="forth"):
+    return {"phase": phase, "way": way, "attempt": 1, "prepared": {}}
+
+
+def add_acting(name, code, tell_it):
+    """The standard ledger and one more run, whose tale has acts outside the database."""
+
+    @case(name)
+    def _():
+        ledger = standard()
+        run = "0199a200-0000-7000-8000-0000000000ac"
+        ledger.add(run, "run.opened", {"saga": "outside", "input": {}}, "acting-opened")
+        tell_it(ledger, run)
+        if code is None:
+            seal(ledger, run, "completed", moved("running", "run_completed", "completed"), "acting-sealed")
+            return Made(bundle(ledger.entries()), GOOD)
+        return Made(bundle(ledger.entries()), failed(code, ledger.position("wrong")))
+
+
+def acts(*steps):
+    """Records as (kind, body); the last one is the wrong one."""
+
+    def tell_it(ledger, run):
+        for at, (kind, body) in enumerate(steps, 1):
+            ledger.add(run, kind, body, "wrong" if at == len(steps) else None)
+
+    return tell_it
+
+
+ACT, DONE, FAILED = "phase.intended", "phase.committed", "phase.failed"
+add_acting("act-with-its-outcome", None, acts((ACT, intent("a")), (DONE, {"phase": "a"}), (DONE, {"phase": "b"})))
+add_acting("act-tried-again", None, acts(
+    (ACT, intent("a")), (FAILED, {"phase": "a", "outside": "probed"}), (ACT, intent("a")), (ACT, intent("a")),
+    (DONE, {"phase": "a"})))  # fmt: skip
+add_acting("act-not-done", None, acts(
+    (ACT, intent("a")), (FAILED, {"phase": "a", "outside": "not_done"}), (DONE, {"phase": "b"})))  # fmt: skip
+add_acting("act-passed-over", "RD0619", acts((ACT, intent("a")), (DONE, {"phase": "b"})))
+add_acting("act-beside-another", "RD0619", acts((ACT, intent("a")), (ACT, intent("b"))))
+add_acting("act-in-doubt-passed-over", "RD0619", acts(
+    (ACT, intent("a")), (FAILED, {"phase": "a", "outside": 1}), (DONE, {"phase": "b"})))  # fmt: skip
+add_acting("act-back-while-running", "RD0619", acts((ACT, intent("a", "back"))))
+add_acting("act-of-no-phase", "RD0619", acts((ACT, {"way": "forth"})))
+add_acting("act-open-at-the-end", "RD0619", acts(
+    (ACT, intent("a")), ("run.sealed", {"count": 3, "transition": moved("running", "run_completed", "completed")})))  # fmt: skip
+
+
 @case("tale-epoch-falls")
 def _():
     ledger = standard()

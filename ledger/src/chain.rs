@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** what passes is dense from 1, each record names the hash of the one before it,
 //! run and origin never change, generation and epoch never fall, and every move of the state is
-//! one that `transition` allows for this kind of record. One record at a time, in flat memory.
+//! one that `transition` allows for this kind of record. An act outside the database has its outcome
+//! before anything else goes forward. One record at a time, in flat memory.
 //!
 //! **Not here:** whether bytes and stored hash agree and whether decisions allow what happened
 //! (`verify`). Records cut off at the end are found only against a head that somebody remembers.
@@ -28,6 +29,8 @@ pub struct Chain {
     generation: i64,
     epoch: i64,
     system: bool,
+    /// The phase whose act outside the database stands without an outcome.
+    acting: Option<String>,
     end: End,
 }
 
@@ -60,6 +63,7 @@ impl Chain {
             generation: 0,
             epoch: 0,
             system: false,
+            acting: None,
             end: End {
                 count: 0,
                 head: Hash::ZERO,
@@ -73,7 +77,8 @@ impl Chain {
     pub fn push(&mut self, record: &Record, hash: Hash) -> Result<(), ChainError> {
         let seq = self.end.count + 1;
         match self.judge(record, seq) {
-            Ok(state) => {
+            Ok((state, acting)) => {
+                self.acting = acting;
                 self.origin.clone_from(&record.origin);
                 self.generation = record.generation;
                 self.epoch = record.epoch;
@@ -109,7 +114,7 @@ impl Chain {
         &self.end
     }
 
-    fn judge(&self, record: &Record, seq: i64) -> Result<State, Fault> {
+    fn judge(&self, record: &Record, seq: i64) -> Result<(State, Option<String>), Fault> {
         if record.run != self.run {
             return Err(Fault::OtherRun(record.run));
         }
@@ -133,7 +138,11 @@ impl Chain {
         if record.kind == Kind::RunSealed {
             check_seal(state, &record.body, seq)?;
         }
-        Ok(state)
+        let acting = acting(self.acting.as_deref(), self.end.state, record)?;
+        if state == State::Completed && acting.is_some() {
+            return Err(Fault::Acting);
+        }
+        Ok((state, acting))
     }
 
     /// A run begins with `run.opened` and has no other; the system run has no record of a run.
@@ -164,6 +173,33 @@ fn check_seal(state: State, body: &Value, seq: i64) -> Result<(), Fault> {
     match body.get("count").and_then(Value::as_i64) {
         Some(count) if count == seq => Ok(()),
         _ => Err(Fault::SealCount),
+    }
+}
+
+/// The phase whose act outside is open behind a record: one at a time, and nothing else goes on beside it.
+fn acting(open: Option<&str>, state: State, record: &Record) -> Result<Option<String>, Fault> {
+    let text = |name: &str| record.body.get(name).and_then(Value::as_str);
+    let phase = text("phase");
+    let of_another = open.is_some() && open != phase;
+    match record.kind {
+        Kind::PhaseIntended => {
+            let back = text("way") == Some("back");
+            let place = match back {
+                true => State::Compensating,
+                false => State::Running,
+            };
+            match phase {
+                Some(_) if state != place || (!back && of_another) => Err(Fault::Acting),
+                Some(_) if back => Ok(open.map(str::to_owned)),
+                Some(phase) => Ok(Some(phase.to_owned())),
+                None => Err(Fault::Acting),
+            }
+        }
+        Kind::PhaseCommitted | Kind::PhaseFailed if of_another => Err(Fault::Acting),
+        Kind::PhaseCommitted => Ok(None),
+        Kind::PhaseFailed if matches!(text("outside"), Some("not_done" | "probed")) => Ok(None),
+        Kind::CompensationCommitted if !of_another => Ok(None),
+        _ => Ok(open.map(str::to_owned)),
     }
 }
 
@@ -341,6 +377,11 @@ pub enum Fault {
         /// The event.
         event: String,
     },
+    /// An act outside the database whose outcome is missing, or that begins where it must not.
+    #[error(
+        "an act outside the database is open, and this goes on without its outcome; or it begins out of place"
+    )]
+    Acting,
     /// A seal on a run that has not ended.
     #[error("a run that is {0} cannot be sealed")]
     SealOpen(State),
@@ -376,6 +417,7 @@ impl Fault {
                 "RD0637"
             }
             Fault::Illegal { .. } => "RD0620",
+            Fault::Acting => "RD0619",
             Fault::SealOpen(_) | Fault::SealCount => "RD0638",
         }
     }

@@ -1,6 +1,6 @@
 //! Every SQL statement and migration of Redress, as files handed out as constants.
 //!
-//! The folders follow the flow: `schema`, `definition`, `start`, `claim`, `phase`, `compensate`, `hold`, `seal`, `notify`, `read`.
+//! The folders follow the flow: `schema`, `definition`, `start`, `claim`, `phase`, `compensate`, `hold`, `seal`, `notify`, `rehearse`, `read`.
 //!
 //! **Invariant:** one statement a file; nothing is assembled from strings. The files are written for the schema
 //! `redress`; [`Sql::for_schema`] renders them once for an installation of another name.
@@ -68,6 +68,9 @@ pub const MIGRATIONS: &[Migration] = &[
         text: include_str!("../migrations/0005_subscribers.sql"),
     },
 ];
+
+/// Tables and functions of a rehearsal, made in its own transaction and rolled back with it.
+pub const REHEARSAL_TOOLS: &str = include_str!("../rehearse/make_tools.sql");
 
 // schema
 /// Migrations in order.
@@ -212,6 +215,11 @@ pub const PUT_BLOB: Statement = Statement {
 pub const SET_ROLE: Statement = Statement {
     name: "set_role",
     text: include_str!("../phase/set_role.sql"),
+};
+/// Relations whose rows this transaction has locked and not written.
+pub const LOCKED_RELATIONS: Statement = Statement {
+    name: "locked_relations",
+    text: include_str!("../phase/locked_relations.sql"),
 };
 /// Relations that this transaction has written.
 pub const WRITTEN_RELATIONS: Statement = Statement {
@@ -420,6 +428,53 @@ pub const LEAVE_SUBSCRIBER: Statement = Statement {
 pub const TAKE_SUBSCRIBER: Statement = Statement {
     name: "take_subscriber",
     text: include_str!("../notify/take_subscriber.sql"),
+};
+
+// rehearse
+/// A relation as `writes` names it, with its primary key: name.
+pub const FIND_RELATION: Statement = Statement {
+    name: "find_relation",
+    text: include_str!("../rehearse/find_relation.sql"),
+};
+/// Rows that were there before a rehearsal and are not now: relation.
+pub const GONE_ROWS: Statement = Statement {
+    name: "gone_rows",
+    text: include_str!("../rehearse/gone_rows.sql"),
+};
+/// Relations that this backend has locked beyond reading.
+pub const HELD_LOCKS: Statement = Statement {
+    name: "held_locks",
+    text: include_str!("../rehearse/held_locks.sql"),
+};
+/// Rows that are there now and were not before a rehearsal: relation.
+pub const NEW_ROWS: Statement = Statement {
+    name: "new_rows",
+    text: include_str!("../rehearse/new_rows.sql"),
+};
+/// What became of a transaction: its number.
+pub const READ_FATE: Statement = Statement {
+    name: "read_fate",
+    text: include_str!("../rehearse/read_fate.sql"),
+};
+/// Notes every row of a relation before a rehearsal: relation, at most so many.
+pub const REMEMBER_ROWS: Statement = Statement {
+    name: "remember_rows",
+    text: include_str!("../rehearse/remember_rows.sql"),
+};
+/// Rows by the places of their versions: relation, parts, places.
+pub const ROWS_AT: Statement = Statement {
+    name: "rows_at",
+    text: include_str!("../rehearse/rows_at.sql"),
+};
+/// Settings of a rehearsal: lock, statement and idle limits in milliseconds.
+pub const SET_LIMITS: Statement = Statement {
+    name: "set_limits",
+    text: include_str!("../rehearse/set_limits.sql"),
+};
+/// The moment that this transaction sees, and its number.
+pub const SHARE_SNAPSHOT: Statement = Statement {
+    name: "share_snapshot",
+    text: include_str!("../rehearse/share_snapshot.sql"),
 };
 
 // read
@@ -673,6 +728,7 @@ pub const STATEMENTS: &[Statement] = &[
     ENTER_PHASE,
     PUT_BLOB,
     SET_ROLE,
+    LOCKED_RELATIONS,
     WRITTEN_RELATIONS,
     ENTER_COMPENSATION,
     ENTER_RUN,
@@ -713,6 +769,15 @@ pub const STATEMENTS: &[Statement] = &[
     KEEP_POSITION,
     LEAVE_SUBSCRIBER,
     TAKE_SUBSCRIBER,
+    FIND_RELATION,
+    GONE_ROWS,
+    HELD_LOCKS,
+    NEW_ROWS,
+    READ_FATE,
+    REMEMBER_ROWS,
+    ROWS_AT,
+    SET_LIMITS,
+    SHARE_SNAPSHOT,
     ALL_HOLDS_STATE,
     ALL_RECORDS,
     ARCHIVED_RUN_BY_ID,

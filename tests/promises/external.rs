@@ -861,3 +861,19 @@ async fn a_rewound_act_runs_again_under_another_key() {
     assert_eq!(yard.depot.effects(), expected, "{outcome:?}");
     sound(&yard.engine).await;
 }
+
+/// A failure that the file allows is passed over only when it is known that nothing was done.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_act_in_doubt_is_not_passed_over() {
+    let yard = Yard::new().await;
+    let check = async |name: &str, with: Value, expected: State| {
+        let may_fail = store("p1", with, json!({"on_failure": "continue"}));
+        let list = vec![may_fail, mark("p2", json!({}))];
+        let outcome = run(&yard.engine, &saga_of(name, list)).await;
+        assert_eq!(outcome.run().state, expected, "{name}: {outcome:?}");
+    };
+    check("allowed", json!({"act": "refuse"}), State::Completed).await;
+    let blind = json!({"act": "lose", "probe": "blind"});
+    check("doubtful", blind, State::Failed).await;
+    sound(&yard.engine).await;
+}

@@ -122,6 +122,15 @@ async fn every_statement_prepares() {
     let session = redress::db::connect(&lab.url().parse().expect("a URL"))
         .await
         .expect("connected");
+    // What a rehearsal asks is asked of tools that it makes itself.
+    session
+        .batch_execute(
+            redress_sql::REHEARSAL_TOOLS
+                .replace("on commit drop", "")
+                .as_str(),
+        )
+        .await
+        .expect("made");
     for statement in redress_sql::STATEMENTS {
         let prepared = session.prepare(statement.text).await;
         let prepared = prepared.unwrap_or_else(|error| panic!("{}: {error:?}", statement.name));

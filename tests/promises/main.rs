@@ -16,6 +16,7 @@ mod keyring;
 mod lockfile;
 mod notify;
 mod phase;
+mod rehearse;
 mod release;
 mod rewind;
 mod rewind_crash;

@@ -26,8 +26,10 @@ mod artefact;
 pub use artefact::{ArtefactError, Line, read_artefact};
 
 use crate::finding::{DUPLICATE, POINTER_ROOT, REFUSED, SHAPE, WRITES, finding, read_with};
+use crate::inspect::locks::Locks;
 use crate::inspect::plan::explain;
 use crate::inspect::proof::Case;
+use crate::inspect::rights::Needs;
 use crate::inspect::{kept_columns, parameters, refused, unplanned};
 
 /// The name that saga files use.
@@ -91,14 +93,33 @@ impl Adapter for BackupAdapter {
         };
         let mut survey = Survey::default();
         let mut case = Case::default();
+        let mut locks = Locks::default();
+        let mut needs = Needs::default();
         for (at, query) in with.rows.iter().enumerate() {
             let path = format!("/rows/{at}/sql");
-            if let Err(error) = look(tx, query, &path, &mut survey.findings, &mut case).await {
-                survey.findings.push(refused(&path, error)?);
-                return Ok(survey);
+            let looked = look(
+                tx,
+                query,
+                &path,
+                &mut survey.findings,
+                &mut case,
+                &mut needs,
+            )
+            .await;
+            let locked = match looked {
+                Ok(()) => locks.look(tx, phase, &path).await,
+                Err(error) => Err(error),
+            };
+            match locked {
+                Ok(findings) => survey.findings.extend(findings),
+                Err(error) => {
+                    survey.findings.push(refused(&path, error)?);
+                    return Ok(survey);
+                }
             }
         }
         if survey.findings.is_empty() {
+            survey.rights = needs.rights(tx).await?;
             survey.coverage = case.judge(tx).await?;
         }
         Ok(survey)
@@ -215,6 +236,7 @@ async fn look(
     path: &str,
     findings: &mut Vec<Finding>,
     case: &mut Case,
+    needs: &mut Needs,
 ) -> Result<(), TxError> {
     let prepared = tx.prepare(&query.sql).await?;
     findings.extend(parameters(path, &prepared, query.params.len()));
@@ -229,6 +251,7 @@ async fn look(
         ));
     }
     case.add(&query.sql, &plan, &[]);
+    needs.add(&query.sql, &plan, &[]);
     Ok(())
 }
 

@@ -7,8 +7,10 @@
 //! transaction is dead; the next look finds the next.
 
 pub(crate) mod lexer;
+pub(crate) mod locks;
 pub(crate) mod plan;
 pub(crate) mod proof;
+pub(crate) mod rights;
 
 use redress::adapter::{AdapterError, Finding};
 use redress::db::{class_of_sqlstate, column_is_kept};

@@ -20,6 +20,8 @@ const EXPLAINED: &str = include_str!("../../statements/explained.sql");
 pub(crate) struct Plan {
     /// Relations that it modifies: schema and name.
     pub modified: BTreeSet<(String, String)>,
+    /// The same, each with how: `Insert`, `Update`, `Delete`, `Merge`.
+    pub operations: BTreeSet<((String, String), String)>,
     /// It locks rows that it reads.
     pub locks_rows: bool,
     /// There is a plan: the statement is no CALL, DO, LOCK or DDL.
@@ -82,7 +84,10 @@ fn node(value: &Value, plan: &mut Plan) {
     let modifies = text("Node Type") == Some("ModifyTable")
         || text("Operation").is_some_and(|operation| operation != "Select");
     if modifies && let (Some(schema), Some(name)) = (text("Schema"), text("Relation Name")) {
-        plan.modified.insert((schema.to_owned(), name.to_owned()));
+        let relation = (schema.to_owned(), name.to_owned());
+        let operation = text("Operation").unwrap_or_default().to_owned();
+        plan.operations.insert((relation.clone(), operation));
+        plan.modified.insert(relation);
     }
     plan.locks_rows |= text("Node Type") == Some("LockRows");
     for child in value

@@ -105,6 +105,16 @@ impl Judge<'_> {
             );
             self.find("", COVERAGE, message);
         }
+        let account = with.schema.table("account");
+        let locks = with.expect.is_empty()
+            || self.phase.locks.contains(&account)
+            || self.phase.writes.contains(&account);
+        if !locks {
+            let message = format!(
+                "`expect` reads rows for update of what neither `locks` nor `writes` lists: {account}"
+            );
+            self.find("/expect", COVERAGE, message);
+        }
         let mut names = BTreeSet::new();
         let kept = (with.transactions.iter().map(|t| &t.keep_as).enumerate())
             .map(|(at, name)| (format!("/transactions/{at}/as"), name))

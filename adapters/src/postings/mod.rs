@@ -22,7 +22,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 use redress::adapter::{Adapter, AdapterError, Applied, Call, Finding, Survey};
 use redress::definition::Phase;
-use redress::phase_tx::PhaseTx;
+use redress::phase_tx::{PhaseTx, TxError};
 use redress::plan::Action;
 use redress_ledger::Vkey;
 use serde_json::{Map, Value, json};
@@ -51,7 +51,10 @@ pub use value::{Address, Amount, Asset, Key, Words};
 pub use with::With;
 
 use crate::finding::{NOT_ACCEPTED, finding, read_with};
+use crate::inspect::plan::explain;
+use crate::inspect::proof::modified;
 use crate::inspect::refused;
+use crate::inspect::rights::Needs;
 use format::{Captured, FORMAT, Posting, Undo};
 use resolve::{Asked, Scope};
 use schema::Sql;
@@ -399,12 +402,15 @@ impl Adapter for PostingsAdapter {
         if !survey.findings.is_empty() {
             return Ok(survey);
         }
-        for statement in schema::STATEMENTS {
-            if let Err(error) = tx.prepare(sql.text(statement)).await {
+        let mut needs = Needs::default();
+        for statement in schema::used(&with) {
+            let planned = plan(tx, sql.text(statement), &mut needs).await;
+            if let Err(error) = planned {
                 survey.findings.push(refused("/schema", error)?);
                 return Ok(survey);
             }
         }
+        survey.rights = needs.rights(tx).await?;
         Ok(survey)
     }
 
@@ -449,6 +455,15 @@ impl Adapter for PostingsAdapter {
             _ => Err(unsupported(action)),
         }
     }
+}
+
+/// Prepares and plans one of our own statements, and notes what it needs.
+async fn plan(tx: &PhaseTx<'_>, sql: &str, needs: &mut Needs) -> Result<(), TxError> {
+    tx.prepare(sql).await?;
+    let plan = explain(tx, sql).await?;
+    let modified = modified(tx, &plan).await?;
+    needs.add(sql, &plan, &modified);
+    Ok(())
 }
 
 fn unsupported(action: Action) -> AdapterError {

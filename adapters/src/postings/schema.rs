@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::error::PostingsError;
+use super::with::With;
 
 /// The version of the tables that this program works with.
 pub const STORAGE_VERSION: i32 = 1;
@@ -104,8 +105,37 @@ pub(super) const TRANSACTIONS_BY_REFERENCE: Statement = statement(
     include_str!("../../statements/postings/transactions_by_reference.sql"),
 );
 
+/// The statements that a phase with this `with` may send, going forward or back.
+pub(super) fn used(with: &With) -> Vec<Statement> {
+    let moves = !with.transactions.is_empty() || !with.reverts.is_empty();
+    let knows = super::check::tables(with).contains(&with.schema.table("metadata"));
+    let mut used = vec![STORAGE_VERSION_FOUND];
+    if moves || !with.open.is_empty() {
+        used.push(OPEN_ACCOUNTS);
+    }
+    if moves || !with.open.is_empty() || !with.expect.is_empty() {
+        used.extend([LOCK_ACCOUNTS, READ_BALANCES]);
+    }
+    if moves {
+        used.extend([
+            ADD_BALANCES,
+            PUT_TRANSACTIONS,
+            PUT_POSTINGS,
+            TRANSACTIONS_BY_ID,
+        ]);
+        used.push(TRANSACTIONS_BY_REFERENCE);
+    }
+    if knows {
+        used.extend([HOLD_METADATA, LOCK_METADATA, CHANGE_METADATA]);
+    }
+    if with.reverts.iter().any(|r| r.receipt.is_some()) {
+        used.push(PUT_RECEIPTS);
+    }
+    used
+}
+
 /// Every statement that a phase or a compensation may send.
-pub(super) const STATEMENTS: [Statement; 13] = [
+const STATEMENTS: [Statement; 13] = [
     ADD_BALANCES,
     CHANGE_METADATA,
     HOLD_METADATA,

@@ -11,7 +11,7 @@ use redress::phase_tx::refused_verb;
 use redress::pointer::Pointer;
 
 use super::compile::List;
-use super::with::{Stmt, With};
+use super::with::{Form, Stmt, With};
 use crate::finding::{DUPLICATE, NO_WAY_BACK, POINTER_ROOT, REFUSED, SHAPE, finding, read_with};
 
 /// Everything that is wrong with a phase's `with`; empty when nothing is.
@@ -123,6 +123,13 @@ impl Judge<'_> {
             let message =
                 format!("`{verb}` is refused inside a phase: the engine owns the transaction");
             self.find(format!("{path}/sql"), REFUSED, message);
+        }
+        if stmt.form == Form::Keys && stmt.keep_as.is_none() {
+            self.find(
+                format!("{path}/form"),
+                SHAPE,
+                "`form` says how rows are kept: it needs `as`",
+            );
         }
         match (list, &stmt.keep_as) {
             (List::Capture, None) => self.find(

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use redress::pointer::Pointer;
 
-use super::with::{RowCount, Stmt, With};
+use super::with::{Budget, Form, RowCount, Stmt, With};
 use crate::inspect::lexer::Tokens;
 
 /// More statements are not sent without looking at an answer. `join_all` polls up to 30 futures strictly in order.
@@ -107,6 +107,7 @@ pub(super) struct Step {
     pub params: Vec<Param>,
     pub rows: Option<RowCount>,
     pub keep_as: Option<String>,
+    pub form: Form,
     /// The relation it changes as far as its text says so, else its place.
     pub touches: String,
 }
@@ -128,6 +129,7 @@ pub(super) struct Sequence {
 /// A phase's `with`, ready to be run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Compiled {
+    pub budget: Budget,
     /// capture, apply, verify
     pub apply: Sequence,
     pub guard: Sequence,
@@ -156,6 +158,7 @@ pub(super) fn compile(phase: &str, writes: &[String], with: &With) -> Compiled {
         builder.done()
     };
     Compiled {
+        budget: with.budget.unwrap_or_default(),
         apply: sequence(&[List::Capture, List::Apply, List::Verify]),
         guard: sequence(&[List::Guard]),
         revert: sequence(&[List::Revert, List::Verify]),
@@ -230,6 +233,7 @@ impl<'a> Builder<'a> {
             params,
             rows: stmt.rows,
             keep_as,
+            form: stmt.form,
             touches,
         });
     }

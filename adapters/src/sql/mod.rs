@@ -7,6 +7,20 @@
 //! Every row of `guard` and `verify` must be true in its first column. No row at all passes: say `rows: {min: 1}`
 //! where that would be wrong. Statements without a parameter that a statement before them reads leave in one flight.
 //!
+//! Rows are read one at a time. For many rows capture their keys (`form: keys`) and go back by them: a hundred thousand
+//! whole numbers in a row are one range.
+//!
+//! ```yaml
+//! with:
+//!   budget: {rows: 100000, lock: 2s}     # of apply, all statements together; the longest wait for one lock
+//!   capture:
+//!     - {sql: select id from shop.item where state = 'old' order by id for update, as: old, form: keys}
+//!   apply:
+//!     - {sql: "update shop.item set state = 'new' where id <@ $1::int8multirange", params: [/undo/capture/old/0/keys]}
+//!   revert:
+//!     - {sql: "update shop.item set state = 'old' where id <@ $1::int8multirange", params: [/undo/capture/old/0/keys]}
+//! ```
+//!
 //! **Invariant:** values are bound parameters of the type that the server infers; nothing is put into a text.
 //!
 //! **Not here:** BEGIN, the role, the record, COMMIT, retries: the engine's.
@@ -24,11 +38,12 @@ use serde_json::{Map, Value, json};
 
 mod check;
 mod compile;
+mod keep;
 mod run;
 mod survey;
 pub mod with;
 
-pub use with::{RowCount, Stmt, With};
+pub use with::{Budget, Form, RowCount, Stmt, Wait, With};
 
 use crate::finding::read_with;
 use compile::{Compiled, compile};
@@ -135,7 +150,7 @@ impl Adapter for SqlAdapter {
 
     async fn apply(&self, tx: &PhaseTx<'_>, call: &Call<'_>) -> Result<Applied, AdapterError> {
         let cached = self.compiled(call.phase)?;
-        let done = run::run(&cached.compiled.apply, tx, call).await?;
+        let done = run::within(&cached.compiled, tx, call).await?;
         // Never null: a record without undo data is an older engine's, and its revert is refused.
         let undo = json!({"capture": done.captured});
         Ok(Applied {

@@ -9,13 +9,19 @@ use std::ops::Range;
 
 use futures_util::future::join_all;
 use redress::adapter::{AdapterError, Call};
-use redress::db::{TextParam, row_to_value};
+use redress::db::TextParam;
 use redress::phase_tx::{PhaseTx, TxError};
 use serde_json::{Map, Value};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::compile::{List, Param, Place, Sequence, Source, Step};
+use super::compile::{Compiled, List, Param, Place, Sequence, Source, Step};
+use super::keep::keep;
+use redress_ledger::Class;
+
+/// Sets the longest wait for one lock, until the transaction ends: milliseconds.
+const LOCK_BUDGET: &str = include_str!("../../statements/lock_budget.sql");
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// What a sequence has read and touched.
 #[derive(Debug, Default)]
@@ -31,15 +37,44 @@ pub(super) struct Done {
 /// A statement's answer, as far as somebody wants it.
 enum Answer {
     Count(u64),
+    /// To be judged.
     Rows(Vec<Row>),
+    /// To be kept, and how many came.
+    Kept(Vec<Value>, u64),
 }
 
 impl Answer {
     fn count(&self) -> u64 {
         match self {
-            Self::Count(count) => *count,
+            Self::Count(count) | Self::Kept(_, count) => *count,
             Self::Rows(rows) => rows.len() as u64,
         }
+    }
+}
+
+/// Runs what `apply` does, within the phase's budget.
+pub(super) async fn within(
+    compiled: &Compiled,
+    tx: &PhaseTx<'_>,
+    call: &Call<'_>,
+) -> Result<Done, AdapterError> {
+    let Some(wait) = compiled.budget.lock else {
+        return carry_out(&compiled.apply, tx, call, compiled.budget.rows).await;
+    };
+    let ms = wait.ms.to_string();
+    tx.execute(LOCK_BUDGET, &[&ms])
+        .await
+        .map_err(|source| AdapterError::Statement {
+            place: "budget".to_owned(),
+            source,
+        })?;
+    match carry_out(&compiled.apply, tx, call, compiled.budget.rows).await {
+        Err(error) if error.sqlstate() == Some(LOCK_NOT_AVAILABLE) => Err(AdapterError::Coded {
+            code: "RD0346",
+            class: error.class(),
+            message: format!("{error}; the budget for one lock is {ms} ms"),
+        }),
+        other => other,
     }
 }
 
@@ -49,12 +84,35 @@ pub(super) async fn run(
     tx: &PhaseTx<'_>,
     call: &Call<'_>,
 ) -> Result<Done, AdapterError> {
+    carry_out(sequence, tx, call, None).await
+}
+
+async fn carry_out(
+    sequence: &Sequence,
+    tx: &PhaseTx<'_>,
+    call: &Call<'_>,
+    rows_max: Option<u64>,
+) -> Result<Done, AdapterError> {
     let mut done = Done::default();
+    let mut spent = 0_u64;
     for flight in &sequence.flights {
         let answers = fly(&sequence.steps[Range::clone(flight)], tx, call, &done).await?;
         for (step, answer) in sequence.steps[Range::clone(flight)].iter().zip(answers) {
             let answer = answer.map_err(|source| statement(step.place, source))?;
+            if step.place.list == List::Apply {
+                spent = spent.saturating_add(answer.count());
+            }
             examine(step, answer, &mut done)?;
+            if let Some(max) = rows_max.filter(|max| spent > *max) {
+                return Err(AdapterError::Coded {
+                    code: "RD0345",
+                    class: Class::Business,
+                    message: format!(
+                        "{}: the phase has touched {spent} rows by now, its budget is {max}",
+                        step.place
+                    ),
+                });
+            }
         }
     }
     Ok(done)
@@ -97,8 +155,11 @@ async fn send(tx: &PhaseTx<'_>, step: &Step, values: &[TextParam<'_>]) -> Result
         .iter()
         .map(|value| value as &(dyn ToSql + Sync))
         .collect();
-    if step.keep_as.is_some() || step.place.list.judges() {
+    if step.place.list.judges() {
         tx.query(&step.sql, &params).await.map(Answer::Rows)
+    } else if step.keep_as.is_some() {
+        let kept = keep(tx, &step.sql, &params, step.form).await?;
+        Ok(Answer::Kept(kept.0, kept.1))
     } else {
         tx.execute(&step.sql, &params).await.map(Answer::Count)
     }
@@ -144,20 +205,19 @@ fn examine(step: &Step, answer: Answer, done: &mut Done) -> Result<(), AdapterEr
             expected: expected.to_string(),
         });
     }
-    if let Answer::Rows(rows) = answer {
-        if place.list.judges() {
-            return judge(place, &rows);
-        }
-        if let Some(name) = &step.keep_as {
-            let rows: Result<Vec<Value>, _> = rows.iter().map(row_to_value).collect();
-            let rows = rows.map_err(|error| statement(place, error.into()))?;
+    match answer {
+        Answer::Rows(rows) => return judge(place, &rows),
+        Answer::Kept(rows, _) => {
             let kept = if place.list == List::Capture {
                 &mut done.captured
             } else {
                 &mut done.kept
             };
-            kept.insert(name.clone(), Value::Array(rows));
+            if let Some(name) = &step.keep_as {
+                kept.insert(name.clone(), Value::Array(rows));
+            }
         }
+        Answer::Count(_) => {}
     }
     if place.list != List::Capture {
         let before = done

@@ -9,11 +9,14 @@ use redress::definition::Phase;
 use redress::phase_tx::{PhaseTx, TxError};
 
 use super::compile::List;
-use super::with::{Stmt, With};
-use crate::finding::{COVERAGE, GUARD_LOCKS, NOT_ACCEPTED, WRITES, finding};
+use super::keep::is_key;
+use super::with::{Form, Stmt, With};
+use crate::finding::{COLUMNS, COVERAGE, GUARD_LOCKS, NOT_ACCEPTED, WRITES, finding};
 use crate::inspect::lexer::Tokens;
+use crate::inspect::locks::Locks;
 use crate::inspect::plan::{Plan, explain};
 use crate::inspect::proof::{Case, modified};
+use crate::inspect::rights::Needs;
 use crate::inspect::{judgement, kept_columns, parameters, refused, unplanned};
 
 /// Looks at every statement; stops at the first that the server refuses, whose transaction is dead.
@@ -24,18 +27,36 @@ pub(super) async fn survey(
 ) -> Result<Survey, AdapterError> {
     let mut survey = Survey::default();
     let mut case = Case::default();
+    let mut locks = Locks::default();
+    let mut needs = Needs::default();
     for list in List::ALL {
         for (at, stmt) in list.of(with).iter().enumerate() {
             let path = format!("/{}/{at}/sql", list.as_str());
-            if let Err(error) =
-                statement(tx, phase, list, stmt, &path, &mut survey, &mut case).await
-            {
-                survey.findings.push(refused(&path, error)?);
-                return Ok(survey);
+            let judged = statement(
+                tx,
+                phase,
+                (list, stmt, &path),
+                &mut survey,
+                &mut case,
+                &mut needs,
+            )
+            .await;
+            let locked = match judged {
+                Ok(()) => locks.look(tx, phase, &path).await,
+                Err(error) => Err(error),
+            };
+            match locked {
+                Ok(findings) => survey.findings.extend(findings),
+                Err(error) => {
+                    survey.findings.push(refused(&path, error)?);
+                    return Ok(survey);
+                }
             }
         }
     }
     if survey.findings.is_empty() {
+        // Before anything else reads the catalogue: the locks are still those of the statements alone.
+        survey.rights = needs.rights(tx).await?;
         survey.coverage = case.judge(tx).await?;
     }
     Ok(survey)
@@ -44,17 +65,26 @@ pub(super) async fn survey(
 async fn statement(
     tx: &PhaseTx<'_>,
     phase: &Phase,
-    list: List,
-    stmt: &Stmt,
-    path: &str,
+    (list, stmt, path): (List, &Stmt, &str),
     survey: &mut Survey,
     case: &mut Case,
+    needs: &mut Needs,
 ) -> Result<(), TxError> {
     let prepared = tx.prepare(&stmt.sql).await?;
     let findings = &mut survey.findings;
     findings.extend(parameters(path, &prepared, stmt.params.len()));
-    if stmt.keep_as.is_some() {
-        findings.extend(kept_columns(path, prepared.columns()));
+    match stmt.form {
+        Form::Rows if stmt.keep_as.is_some() => {
+            findings.extend(kept_columns(path, prepared.columns()));
+        }
+        Form::Rows => {}
+        Form::Keys => {
+            let one = matches!(prepared.columns(), [column] if is_key(column.type_()));
+            if !one {
+                let message = "`form: keys` keeps one column of integers, uuids or texts";
+                findings.push(finding(path, COLUMNS, message));
+            }
+        }
     }
     if list.judges() {
         findings.extend(judgement(path, &prepared));
@@ -65,6 +95,7 @@ async fn statement(
         findings.extend(guard(path, &stmt.sql, &plan));
     }
     let modified = modified(tx, &plan).await?;
+    needs.add(&stmt.sql, &plan, &modified);
     for relation in modified
         .iter()
         .filter(|relation| !relation.is_declared(&phase.writes))

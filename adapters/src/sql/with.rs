@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use redress::definition::duration;
 use redress::name::Name;
 use redress::pointer::Pointer;
 use serde::de::value::MapAccessDeserializer;
@@ -16,6 +17,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct With {
+    /// What `apply` may cost at most; more is rolled back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// Queries whose rows are kept as undo data; they run before `apply` and need `as`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub capture: Vec<Stmt>,
@@ -39,6 +43,63 @@ pub struct With {
     pub hard_delete: Vec<Stmt>,
 }
 
+/// What a phase may cost at most.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budget {
+    /// Rows that the statements of `apply` touch or return, all together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// The longest wait for one lock, as `500ms` or `5s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Wait>,
+}
+
+/// A length of time as saga files write it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Wait {
+    /// Milliseconds, at least 1.
+    pub ms: u64,
+}
+
+impl Serialize for Wait {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&duration::format(self.ms))
+    }
+}
+
+impl<'de> Deserialize<'de> for Wait {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The longest that the server's own setting holds.
+        const MS_MAX: u64 = 2_147_483_647;
+        let text = String::deserialize(deserializer)?;
+        match duration::parse(&text) {
+            Some(ms) if (1..=MS_MAX).contains(&ms) => Ok(Self { ms }),
+            _ => Err(D::Error::custom(
+                "a time with its unit such as `500ms` or `5s`, and not 0",
+            )),
+        }
+    }
+}
+
+/// How kept rows are kept.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// Each row, columns by name.
+    #[default]
+    Rows,
+    /// One column of keys, read one by one and kept as one row: `/…/AS/0/keys` and `/…/AS/0/count`. Whole numbers become an
+    /// `int8multirange` (`{[1,100001)}`), so that a hundred thousand keys in a row are one range; other keys an array.
+    Keys,
+}
+
+impl Form {
+    fn is_rows(&self) -> bool {
+        *self == Self::Rows
+    }
+}
+
 /// One statement.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,6 +115,9 @@ pub struct Stmt {
     /// The name under which its rows are kept.
     #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
     pub keep_as: Option<Name>,
+    /// How they are kept.
+    #[serde(default, skip_serializing_if = "Form::is_rows")]
+    pub form: Form,
 }
 
 impl Stmt {

@@ -8,12 +8,14 @@ pub mod consent;
 pub mod db;
 pub mod demo;
 pub mod explain;
+pub mod grants;
 pub mod hold;
 pub mod key;
 pub mod log;
 pub mod look;
 pub mod plan;
 pub mod postings;
+pub mod rehearse;
 pub mod rewind;
 pub mod run;
 pub mod saga;
@@ -45,6 +47,7 @@ pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
         Command::Saga { command } => saga::run(place, &command).await,
         Command::Start(args) => start::start(place, &args).await,
         Command::Work(args) => work::work(place, &args).await,
+        Command::Rehearse(args) => rehearse::rehearse(place, &args).await,
         Command::Status => look::status(place).await,
         Command::Runs(args) => look::runs(place, &args).await,
         Command::Show(args) => look::show(place, &args).await,

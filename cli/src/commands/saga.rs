@@ -14,6 +14,7 @@ use redress_ledger::Hash;
 use serde_json::json;
 
 use crate::cluster::{self, Status};
+use crate::commands::grants::grants;
 use crate::commands::look::to_value;
 use crate::exit::Exit;
 use crate::fail::{Fail, Located};
@@ -37,6 +38,11 @@ pub enum Command {
     },
     /// List what is registered
     List,
+    /// Print the SQL that gives each phase's role what its statements need, and nothing else
+    Grants {
+        /// Its name
+        name: String,
+    },
     /// Show a registered saga
     Show {
         /// Its name
@@ -53,6 +59,7 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
         Command::Check { file } => check(place, file).await,
         Command::Register { file } => register(place, file).await,
         Command::List => list(place).await,
+        Command::Grants { name } => grants(place, name).await,
         Command::Show { name } => show(place, name).await,
     }
 }
@@ -128,6 +135,23 @@ impl SagaFile {
                 Error::Definition(findings) => self.refused(&findings),
                 other => other.into(),
             })
+    }
+
+    /// Rehearses it without registering it.
+    ///
+    /// # Errors
+    /// [`Fail::Saga`] with every finding; [`Fail::Engine`].
+    pub async fn rehearse(
+        &self,
+        engine: &Engine,
+        input: &serde_json::Value,
+        options: redress::rehearse::Options,
+    ) -> Result<redress::rehearse::Rehearsal, Fail> {
+        let rehearsed = engine.rehearse(&self.definition, input, options).await;
+        rehearsed.map_err(|error| match error {
+            Error::Definition(findings) => self.refused(&findings),
+            other => other.into(),
+        })
     }
 
     fn refused(&self, findings: &[Finding]) -> Fail {

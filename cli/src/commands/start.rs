@@ -110,7 +110,7 @@ pub async fn start(place: &Place, args: &Args) -> Result<Exit, Fail> {
 }
 
 /// A name has neither a dot nor a slash, so the two cannot be confused.
-fn is_file(text: &str) -> bool {
+pub(super) fn is_file(text: &str) -> bool {
     text.contains(['/', '.'])
 }
 

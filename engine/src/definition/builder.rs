@@ -182,6 +182,11 @@ impl Phase {
         self.set("writes", texts(relations))
     }
 
+    /// Sets the relations whose rows the phase may read for update and not change, as `schema.table`.
+    pub fn locks<'n>(self, relations: impl IntoIterator<Item = &'n str>) -> Self {
+        self.set("locks", texts(relations))
+    }
+
     /// Sets the database role of the statements.
     pub fn role(self, role: &str) -> Self {
         self.set("role", role)

@@ -53,6 +53,9 @@ pub struct Phase {
     pub adapter: Name,
     /// The relations (`schema.table`, as the catalogue spells them) that the phase may change.
     pub writes: Vec<String>,
+    /// The relations whose rows the phase may read for update and not change; those of `writes` need not be listed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<String>,
     /// The database role under which the statements run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,

@@ -66,6 +66,8 @@ struct RawPhase {
     #[serde(default)]
     writes: Vec<String>,
     #[serde(default)]
+    locks: Vec<String>,
+    #[serde(default)]
     role: Option<String>,
     #[serde(default)]
     compensation: Compensation,
@@ -129,6 +131,7 @@ impl RawPhase {
             name: self.name,
             adapter: self.adapter,
             writes: self.writes,
+            locks: self.locks,
             role: self.role,
             compensation: self.compensation,
             pivot: self.pivot,

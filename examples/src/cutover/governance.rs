@@ -11,6 +11,7 @@ use super::{CHANGE_SET, EXECUTOR, TIMEOUT};
 pub(super) fn leg_b_record() -> Phase {
     Phase::new("leg_b_record", "sql")
         .writes(EVIDENCE_TABLES)
+        .locks(["public.information_unit"])
         .role(EXECUTOR)
         .compensation(Compensation::Decide)
         .residue(EVIDENCE_TABLES)

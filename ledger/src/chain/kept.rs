@@ -44,6 +44,8 @@ impl Chain {
             generation: i64::from_be_bytes(kept.generation),
             epoch: i64::from_be_bytes(kept.epoch),
             system: false,
+            // A run that is sealed with an open act was closed by a person; nothing goes forward in it.
+            acting: None,
             end: End {
                 count,
                 head: Hash::from_bytes(kept.head),

@@ -123,6 +123,83 @@ fn a_story_that_cannot_be_true_is_named() {
     check_story(5, "RD0620", |records| records[4].kind = Kind::PhaseIntended);
 }
 
+/// An act outside the database: its intent, then its outcome, and nothing else between them.
+#[test]
+fn nothing_goes_forward_beside_an_open_act() {
+    type Told<'a> = (Kind, Value);
+    let check = |tale: &[Told<'_>], expected: Result<i64, (i64, &str)>| {
+        let mut log = Log::new();
+        log.add(Kind::RunOpened, json!({"saga": "x"}));
+        for (kind, body) in tale {
+            log.add(*kind, body.clone());
+        }
+        let read = read(&log).map(|end| end.count);
+        let read = read.map_err(|error| (error.seq, error.code()));
+        assert_eq!(read, expected, "{tale:?}");
+    };
+    let intent = |phase: &str| (Kind::PhaseIntended, json!({"phase": phase, "way": "forth"}));
+    let done = |phase: &str| (Kind::PhaseCommitted, json!({"phase": phase}));
+    let failed = |phase: &str, outside: Value| {
+        (
+            Kind::PhaseFailed,
+            json!({"phase": phase, "outside": outside}),
+        )
+    };
+    let back = || (Kind::PhaseIntended, json!({"phase": "a", "way": "back"}));
+    check(&[intent("a"), done("a"), intent("b"), done("b")], Ok(5));
+    check(&[intent("a"), intent("a"), done("a"), done("b")], Ok(5));
+    check(
+        &[intent("a"), failed("a", json!("not_done")), done("b")],
+        Ok(4),
+    );
+    check(
+        &[intent("a"), failed("a", json!("probed")), intent("b")],
+        Ok(4),
+    );
+    check(&[intent("a"), done("b")], Err((3, "RD0619")));
+    check(&[intent("a"), intent("b")], Err((3, "RD0619")));
+    check(
+        &[intent("a"), failed("b", json!("not_done"))],
+        Err((3, "RD0619")),
+    );
+    check(
+        &[intent("a"), failed("a", json!(null)), done("b")],
+        Err((4, "RD0619")),
+    );
+    check(
+        &[intent("a"), failed("a", json!("perhaps")), intent("b")],
+        Err((4, "RD0619")),
+    );
+    check(&[back()], Err((2, "RD0619")));
+    check(&[(Kind::PhaseIntended, json!({}))], Err((2, "RD0619")));
+    let ends = json!({"count": 3, "transition": {"from": "running", "event": "run_completed", "to": "completed"}});
+    check(&[intent("a"), (Kind::RunSealed, ends)], Err((3, "RD0619")));
+    let fails = json!({"phase": "a", "transition": {"from": "running", "event": "phase_failed", "to": "failed"}});
+    let starts =
+        json!({"transition": {"from": "failed", "event": "plan_started", "to": "compensating"}});
+    let begun = [
+        intent("a"),
+        (Kind::PhaseFailed, fails),
+        (Kind::PlanStarted, starts),
+    ];
+    let with = |more: &[Told<'_>]| [&begun[..], more].concat();
+    let taken = |phase: &str| {
+        (
+            Kind::CompensationCommitted,
+            json!({"phase": phase, "action": "restore"}),
+        )
+    };
+    let resumes =
+        json!({"transition": {"from": "compensating", "event": "plan_finished", "to": "running"}});
+    let resumed = || (Kind::PlanFinished, resumes.clone());
+    check(&with(&[back(), taken("a"), resumed(), done("b")]), Ok(8));
+    check(
+        &with(&[taken("b"), resumed(), done("b")]),
+        Err((7, "RD0619")),
+    );
+    check(&with(&[intent("a")]), Err((5, "RD0619")));
+}
+
 #[test]
 fn the_system_run_has_its_own_records_only() {
     let mut log = Log::new();

@@ -89,6 +89,13 @@ pub(super) const PAGES: &[Page] = &[
         "Let the phase keep less, or mark it to be kept beside the record.",
     ),
     page(
+        "RD0619",
+        "an act outside the database without its outcome",
+        "A run goes on, or ends, while the intent of an act outside stands without an outcome; or an intent stands where none may.",
+        AS_FOUND,
+        "Treat it as tampering: the record of the outcome was taken away, or one was added. Compare with a backup, and look outside.",
+    ),
+    page(
         "RD0620",
         "an illegal move",
         "A record moves its run in a way that no run can move.",

@@ -123,4 +123,11 @@ pub(super) const PAGES: &[Page] = &[
         NOTHING,
         "`redress plan RUN` shows the run's plan with its digest.",
     ),
+    page(
+        "RD0430",
+        "not rehearsed",
+        "A relation cannot be compared: it is no table, may not be read here, or has too many rows.",
+        NOTHING,
+        "Do what the message says: another user, `--rows-max N`, or a copy of the database.",
+    ),
 ];

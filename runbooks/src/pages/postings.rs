@@ -1,9 +1,30 @@
-//! What postings refuse: double-entry transactions, their reversals and their metadata.
+//! What a phase may cost, and what postings refuse: double-entry transactions, their reversals and their metadata.
 
 use crate::Page;
 use crate::pages::{NOTHING, PHASE, page};
 
 pub(super) const PAGES: &[Page] = &[
+    page(
+        "RD0345",
+        "over the budget of rows",
+        "The statements of a phase touched or returned more rows than its `budget` allows.",
+        PHASE,
+        "Look whether the statement reaches further than it should; if it is right, raise the budget in a new version.",
+    ),
+    page(
+        "RD0346",
+        "over the budget of a lock",
+        "The phase waited for a lock longer than its `budget` allows.",
+        PHASE,
+        "It is tried again as often as the file says; pg_stat_activity says who held the lock.",
+    ),
+    page(
+        "RD0347",
+        "too much to keep",
+        "A statement returned more rows or keys than a record can keep.",
+        PHASE,
+        "Keep keys instead of rows (`form: keys`), or mark the rows in their own table.",
+    ),
     page(
         "RD0350",
         "not enough on the account",

@@ -1,5 +1,7 @@
 //! The adapters `sql` and `backup` against a real server: what they refuse before a run, and what they do in one.
 
+mod bounds;
+mod locks;
 mod runs;
 mod survey;
 

@@ -2,10 +2,12 @@
 
 mod bad_input;
 mod ceremony;
+mod grants;
 mod keys;
 mod kit;
 mod looking;
 mod operating;
+mod reaching;
 mod sealing;
 mod surroundings;
 mod working;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use redress_tests::{Running, TestCluster, eventually, query_text};
 use serde_json::{Value, json};
 
-use crate::kit::Kit;
+use crate::kit::{Kit, SAGA};
 
 #[test]
 fn a_failed_run_is_planned_approved_applied_and_released() {
@@ -389,5 +389,149 @@ fn a_hold_file_that_the_database_does_not_explain_is_told() {
         kit.exits(&["status"], 3)
             .out
             .contains("this machine is stopped by")
+    );
+}
+
+#[test]
+fn a_run_goes_back_to_a_phase_and_the_rewind_is_listed() {
+    let kit = Kit::shop();
+    let input = r#"{"order": "o-1", "qty": 1, "fail": false}"#;
+    let view = kit.json(&["start", "shop", "--input", input, "--wait"], 0);
+    let run = view["run"].as_str().unwrap().to_owned();
+    let first = view["phases"][0]["name"].as_str().unwrap().to_owned();
+    let before = kit
+        .database
+        .query_text("select count(*) from redress.record");
+    let plan = kit.json(&["rewind", &run, "--to", &first, "--dry-run"], 0);
+    assert_eq!(plan["plan"]["stops_at"], first.as_str());
+    kit.refused(
+        &[
+            "rewind",
+            &run,
+            "--to",
+            "nobody",
+            "--reason",
+            "x",
+            "--dry-run",
+        ],
+        4,
+        "RD0423",
+    );
+    assert_eq!(
+        kit.database
+            .query_text("select count(*) from redress.record"),
+        before
+    );
+    kit.exits(&["rewind", &run, "--to", &first], 2);
+    kit.refused(
+        &[
+            "rewind", &run, "--from", &first, "--to", &first, "--reason", "x",
+        ],
+        6,
+        "RD0420",
+    );
+
+    let waits = kit.run(&[
+        "rewind",
+        &run,
+        "--to",
+        &first,
+        "--reason",
+        "a recount",
+        "--json",
+    ]);
+    let view: Value = if waits.exit == 5 {
+        kit.ok(&kit.signed(&["approve", &run]));
+        kit.json(
+            &["rewind", &run, "--to", &first, "--reason", "a recount"],
+            0,
+        )
+    } else {
+        serde_json::from_str(&waits.out).unwrap()
+    };
+    assert_eq!(
+        (&view["state"], &view["rewind"]["changed"]),
+        (&"failed".into(), &true.into())
+    );
+    assert_eq!(view["errors"], Value::Array(Vec::new()));
+    assert_eq!(view["rewind"]["trigger"], "manual");
+    assert!(
+        view["next"]["command"]
+            .as_str()
+            .unwrap()
+            .starts_with("redress resume")
+    );
+    let again = kit.json(
+        &["rewind", &run, "--to", &first, "--reason", "a recount"],
+        0,
+    );
+    assert_eq!(again["rewind"]["changed"], false);
+    let again = kit.json(&["rewind", &run, "--repair"], 0);
+    assert_eq!(again["rewind"]["changed"], false);
+
+    let listed = kit.json(&["rewinds", "--run", &run, "--status", "succeeded"], 0);
+    let line = &listed["rewinds"][0];
+    assert_eq!(
+        (&line["to"], &line["trigger"]),
+        (&first.as_str().into(), &"manual".into())
+    );
+    assert_eq!(
+        kit.json(&["rewinds", "--status", "failed"], 0)["rewinds"][0],
+        Value::Null
+    );
+    kit.refused(&["rewinds", "--status", "soon"], 2, "RD0924");
+    kit.refused(&["rewinds", "--since", "soon"], 2, "RD0924");
+    assert!(kit.ok(&["rewinds"]).out.contains("succeeded"));
+}
+
+#[test]
+fn a_saga_is_rehearsed_from_its_file_and_a_wrong_way_back_exits_7() {
+    let kit = Kit::shop();
+    let input = r#"{"order": "o-1", "qty": 1, "fail": false}"#;
+    let before = kit
+        .database
+        .query_text("select count(*) from redress.record");
+    let found = kit.json(&["rehearse", "shop", "--input", input], 0);
+    assert_eq!(
+        (&found["holds"], &found["unchanged"]["status"]),
+        (&true.into(), &"aborted".into())
+    );
+    let text = kit.ok(&["rehearse", "shop", "--input", input]).out;
+    assert!(
+        text.contains("holds") && text.contains("the database is unchanged"),
+        "{text}"
+    );
+    // Same name and version, one statement wrong; never registered.
+    let wrong = SAGA.replace(
+        "update shop.reservation set state = 'withdrawn' where",
+        "delete from shop.reservation where",
+    );
+    assert_ne!(wrong, SAGA);
+    let file = kit.write("wrong.yaml", wrong.as_bytes());
+    let found = kit.json(&["rehearse", &file, "--input", input], 7);
+    assert_eq!(found["holds"], false);
+    let finding = &found["points"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|p| p["holds"] == false)
+        .unwrap()["findings"][0];
+    assert!(
+        finding["phase"].is_string()
+            && finding["relation"].is_string()
+            && finding["difference"].is_string(),
+        "{finding}"
+    );
+    assert!(
+        kit.exits(&["rehearse", &file, "--input", input], 7)
+            .out
+            .contains("DOES NOT HOLD")
+    );
+    kit.refused(&["rehearse", "shop", "--input", "{}"], 4, "RD0192");
+    kit.refused(&["rehearse", "nobody"], 4, "RD0191");
+    assert_eq!(
+        kit.database
+            .query_text("select count(*) from redress.record"),
+        before
     );
 }

@@ -45,6 +45,7 @@ impl Judge<'_> {
             }
             self.adapter(&path, phase);
             self.relations(&format!("{path}/writes"), &phase.writes);
+            self.relations(&format!("{path}/locks"), &phase.locks);
             self.relations(&format!("{path}/residue"), &phase.residue);
             if let Some(role) = &phase.role {
                 self.role(format!("{path}/role"), role);
