@@ -8,8 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use redress::SchemaName;
 
 use crate::commands::{
-    audit, db, demo, explain, hold, key, log, look, plan, postings, rehearse, rewind, run, saga,
-    start, work,
+    artefacts, audit, db, demo, explain, hold, key, log, look, plan, postings, rehearse, rewind,
+    run, saga, start, work,
 };
 
 /// A saga engine for PostgreSQL whose undo can be trusted.
@@ -164,6 +164,8 @@ pub enum Command {
     },
     /// Replay the ledger against the tables, both ways
     Check,
+    /// The files that backups have written, and which of them nobody needs any more
+    Artefacts(artefacts::Args),
     /// The tables of the adapter `postings`
     Postings {
         /// What to do.
