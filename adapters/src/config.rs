@@ -9,6 +9,8 @@ use redress_ledger::Class;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::fileset;
+
 /// A worker's own configuration, as `redress.toml` has it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields, default)]
@@ -17,6 +19,8 @@ pub struct Config {
     pub command: CommandConfig,
     /// What `http` may reach.
     pub http: HttpConfig,
+    /// What `fileset` may touch.
+    pub fileset: fileset::Config,
 }
 
 /// What `command` may run.
@@ -102,6 +106,7 @@ impl Config {
         let lists = [
             ("command.allow", self.command.allow.iter().collect()),
             ("http.secret_files and http.ca", files.collect::<Vec<_>>()),
+            ("fileset", self.fileset.paths().collect()),
         ];
         for (key, paths) in lists {
             for path in paths {

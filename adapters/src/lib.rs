@@ -45,6 +45,7 @@ pub fn external(config: &Config) -> Vec<Arc<dyn ExternalAdapter>> {
     vec![
         Arc::new(command::CommandAdapter::new(config.command.clone())),
         Arc::new(http::HttpAdapter::new(config.http.clone())),
+        Arc::new(fileset::FilesetAdapter::new(config.fileset.clone())),
     ]
 }
 

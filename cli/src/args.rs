@@ -8,8 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use redress::SchemaName;
 
 use crate::commands::{
-    artefacts, audit, db, demo, explain, hold, key, log, look, plan, postings, rehearse, rewind,
-    run, saga, start, work,
+    artefacts, audit, db, demo, explain, fileset, hold, key, log, look, plan, postings, rehearse,
+    rewind, run, saga, start, work,
 };
 
 /// A saga engine for PostgreSQL whose undo can be trusted.
@@ -171,6 +171,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: postings::Command,
+    },
+    /// The snapshots of the adapter `fileset`
+    Fileset {
+        /// What to do.
+        #[command(subcommand)]
+        command: fileset::Command,
     },
     /// What an error code means and what to do
     Explain(explain::Args),

@@ -35,6 +35,7 @@ use super::store::Store;
 use super::update::{Order, Prepared, Seen};
 use super::values::ValueError;
 use super::with::With;
+use crate::finding::{NOT_LISTED, finding};
 
 /// The name that saga files use.
 pub const NAME: &str = "fileset";
@@ -169,7 +170,14 @@ impl ExternalAdapter for FilesetAdapter {
 
     fn check(&self, phase: &Phase) -> Vec<Finding> {
         match With::read(&phase.with) {
-            Ok(with) => with.findings(),
+            Ok(with) => {
+                let mut found = with.findings();
+                if !self.config.roots.contains_key(with.root.as_str()) {
+                    let why = format!("this worker's configuration lists no root {}", with.root);
+                    found.push(finding("/root", NOT_LISTED, why));
+                }
+                found
+            }
             Err(finding) => vec![finding],
         }
     }

@@ -53,7 +53,15 @@ fn list(place: &Place, store: &Store, directory: Option<&str>) -> Result<Exit, F
         return Ok(Exit::Done);
     }
     let rows: Vec<_> = listed.iter().map(row).collect();
-    let header = ["snapshot", "taken", "files", "bytes", "alone", "directory", "run"];
+    let header = [
+        "snapshot",
+        "taken",
+        "files",
+        "bytes",
+        "alone",
+        "directory",
+        "run",
+    ];
     place.say.table(&header, &[0], &rows)?;
     place.say.notice(&format!(
         "{} snapshots, {} contents, {} bytes on disk",
@@ -70,7 +78,9 @@ fn row(one: &Listed) -> Vec<String> {
         one.bytes.to_string(),
         one.bytes_alone.to_string(),
         one.directory.clone(),
-        one.owner.run.map_or_else(String::new, |run| run.to_string()),
+        one.owner
+            .run
+            .map_or_else(String::new, |run| run.to_string()),
     ]
 }
 
@@ -82,7 +92,8 @@ fn verify(place: &Place, store: &Store) -> Result<Exit, Fail> {
         let errors: Vec<_> = errors
             .map(|error| json!({"code": error.code(), "message": error.to_string()}))
             .collect();
-        let value = json!({"schema": 1, "ok": errors.is_empty(), "snapshots": snapshots, "errors": errors});
+        let value =
+            json!({"schema": 1, "ok": errors.is_empty(), "snapshots": snapshots, "errors": errors});
         place.say.value(&value)?;
     } else {
         for error in &wrong {
@@ -93,7 +104,11 @@ fn verify(place: &Place, store: &Store) -> Result<Exit, Fail> {
             place.say.line(&text)?;
         }
     }
-    Ok(if wrong.is_empty() { Exit::Done } else { Exit::Verification })
+    Ok(if wrong.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Verification
+    })
 }
 
 fn say_collected(place: &Place, collected: &Collected) -> Result<Exit, Fail> {

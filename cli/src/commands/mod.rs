@@ -9,6 +9,7 @@ pub mod consent;
 pub mod db;
 pub mod demo;
 pub mod explain;
+pub mod fileset;
 pub mod grants;
 pub mod hold;
 pub mod key;
@@ -70,6 +71,7 @@ pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
         Command::Check => audit::check(place).await,
         Command::Artefacts(args) => artefacts::artefacts(place, &args).await,
         Command::Postings { command } => postings::run(place, &command).await,
+        Command::Fileset { command } => fileset::run(place, &command).await,
         Command::Explain(args) => explain::explain(place, &args),
         Command::Completions { shell } => completions(place, shell),
     }
