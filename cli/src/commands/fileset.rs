@@ -52,17 +52,9 @@ fn list(place: &Place, store: &Store, directory: Option<&str>) -> Result<Exit, F
         }))?;
         return Ok(Exit::Done);
     }
-    let rows: Vec<_> = listed.iter().map(row).collect();
-    let header = [
-        "snapshot",
-        "taken",
-        "files",
-        "bytes",
-        "alone",
-        "directory",
-        "run",
-    ];
-    place.say.table(&header, &[0], &rows)?;
+    for one in &listed {
+        place.say.line(&row(one))?;
+    }
     place.say.notice(&format!(
         "{} snapshots, {} contents, {} bytes on disk",
         usage.snapshots, usage.objects, usage.bytes_on_disk
@@ -70,18 +62,17 @@ fn list(place: &Place, store: &Store, directory: Option<&str>) -> Result<Exit, F
     Ok(Exit::Done)
 }
 
-fn row(one: &Listed) -> Vec<String> {
-    vec![
-        one.id.to_string(),
-        one.taken_at.clone(),
-        one.files.to_string(),
-        one.bytes.to_string(),
-        one.bytes_alone.to_string(),
-        one.directory.clone(),
-        one.owner
-            .run
-            .map_or_else(String::new, |run| run.to_string()),
-    ]
+/// One line a snapshot, never broken, so that ids and paths can be copied.
+fn row(one: &Listed) -> String {
+    let run = one
+        .owner
+        .run
+        .map_or_else(|| "-".to_owned(), |run| run.to_string());
+    let second = one.taken_at.split('.').next().unwrap_or_default();
+    format!(
+        "{}  {second}Z  {} files  {} bytes  {} alone  run {run}  {}",
+        one.id, one.files, one.bytes, one.bytes_alone, one.directory
+    )
 }
 
 fn verify(place: &Place, store: &Store) -> Result<Exit, Fail> {
