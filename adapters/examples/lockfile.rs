@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // What a saga may touch stands here, with the program, and not in the saga.
     let config =
         Config::new(temp.path().join("snapshots")).root("projects", temp.path().join("projects"));
-    let files = Arc::new(FilesetAdapter::open(config)?);
+    let files = Arc::new(FilesetAdapter::new(config));
 
     let engine = Engine::builder(redress::db::pool(&url, 4)?)
         .adapters(redress_adapters::standard())
@@ -60,14 +60,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
             println!("  {project}/app.lock: {}", fs::read_to_string(lock)?.trim());
         }
     }
-    for snapshot in files.store().list(None)? {
+    let store = files.store(None)?;
+    for snapshot in store.list(None)? {
         let (id, files, bytes) = (snapshot.id, snapshot.files, snapshot.bytes);
         println!(
             "snapshot {id}: {files} files, {bytes} bytes of {}",
             snapshot.directory
         );
     }
-    println!("{}", serde_json::to_string(&files.store().metrics())?);
+    println!("{}", serde_json::to_string(&store.metrics())?);
     session.batch_execute("drop table lockfile_release").await?;
     Ok(())
 }

@@ -26,9 +26,11 @@ mod inspect;
 mod pieces;
 pub mod postings;
 pub mod sql;
+mod told;
 
-pub use config::{CommandConfig, Config, ConfigError, HookSecret, HttpConfig, NotifyConfig};
+pub use config::{CommandConfig, Config, ConfigError, HttpConfig};
 pub use pieces::{Piece, Texts, filled};
+pub use told::{HookSecret, NotifyConfig};
 
 /// The adapters of this crate, ready to be registered.
 pub fn standard() -> Vec<Arc<dyn Adapter>> {
@@ -45,6 +47,7 @@ pub fn external(config: &Config) -> Vec<Arc<dyn ExternalAdapter>> {
     vec![
         Arc::new(command::CommandAdapter::new(config.command.clone())),
         Arc::new(http::HttpAdapter::new(config.http.clone())),
+        Arc::new(fileset::FilesetAdapter::new(config.fileset.clone())),
     ]
 }
 

@@ -8,8 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use redress::SchemaName;
 
 use crate::commands::{
-    audit, db, demo, explain, hold, key, log, look, plan, postings, rehearse, rewind, run, saga,
-    start, work,
+    artefacts, audit, db, demo, explain, fileset, hold, key, log, look, plan, postings, rehearse,
+    rewind, run, saga, start, work,
 };
 
 /// A saga engine for PostgreSQL whose undo can be trusted.
@@ -164,11 +164,19 @@ pub enum Command {
     },
     /// Replay the ledger against the tables, both ways
     Check,
+    /// The files that backups have written, and which of them nobody needs any more
+    Artefacts(artefacts::Args),
     /// The tables of the adapter `postings`
     Postings {
         /// What to do.
         #[command(subcommand)]
         command: postings::Command,
+    },
+    /// The snapshots of the adapter `fileset`
+    Fileset {
+        /// What to do.
+        #[command(subcommand)]
+        command: fileset::Command,
     },
     /// What an error code means and what to do
     Explain(explain::Args),

@@ -49,6 +49,7 @@ pub mod archive;
 mod audit;
 mod ceremony;
 pub mod check;
+pub mod committed;
 mod compensate;
 mod consent;
 mod crash;

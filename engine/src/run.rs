@@ -274,7 +274,11 @@ impl Inner {
         Ok(())
     }
 
-    async fn fetch_blob(&self, session: &Session, value: &mut Value) -> Result<(), Error> {
+    pub(crate) async fn fetch_blob(
+        &self,
+        session: &Session,
+        value: &mut Value,
+    ) -> Result<(), Error> {
         let Some(id) = value.pointer("/$blob/id").and_then(Value::as_str) else {
             return Ok(());
         };

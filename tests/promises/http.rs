@@ -22,7 +22,17 @@ struct Desk {
 
 impl Desk {
     async fn new(hosts: &[&str]) -> Self {
+        Self::trusting(hosts, None).await
+    }
+
+    /// With a certificate that is trusted beside those of the system.
+    async fn trusting(hosts: &[&str], pem: Option<&str>) -> Self {
         let lab = Lab::new().await;
+        let ca = pem.map(|pem| {
+            let path = lab.path("ca.pem");
+            std::fs::write(&path, pem).expect("a file");
+            path
+        });
         lab.sql(MARKS);
         let file = lab.path("token");
         std::fs::write(&file, "canary-of-the-file\n").expect("a file");
@@ -31,7 +41,7 @@ impl Desk {
             // Set for every process by cargo; its value is nothing to hide, and long enough to be found.
             secret_env: vec!["CARGO_MANIFEST_DIR".to_owned()],
             secret_files: vec![file],
-            ca: None,
+            ca,
         };
         let config = Config {
             http,
@@ -601,4 +611,31 @@ async fn what_is_not_listed_or_not_understood_is_refused_with_its_place() {
         "RD0146",
     )
     .await;
+}
+
+/// TLS by certificates: one that nobody knows is not spoken to, and nothing is sent in the clear instead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_believed_by_its_certificate_only() {
+    let orders = Arc::new(Mutex::new(Orders::default()));
+    let (server, pem) = Server::start_tls(service(Arc::clone(&orders), |_| None)).await;
+    let with: Value = serde_json::from_str(
+        &order(&server.host)
+            .to_string()
+            .replace("http://", "https://"),
+    )
+    .unwrap();
+    let list = vec![phase("order", with, json!({"compensation": "restore"}))];
+    for (pem, expected, error) in [
+        (None, State::Compensated, "RD0314"),
+        (Some(pem.as_str()), State::Completed, ""),
+    ] {
+        let desk = Desk::trusting(&[&server.host], pem).await;
+        let outcome = desk
+            .run(&of("orders", list.clone()), json!({"sku": "tea", "qty": 1}))
+            .await;
+        let row = outcome.run();
+        assert_eq!((row.state, code(row)), (expected, error), "{row:?}");
+        assert_eq!(server.heard().is_empty(), pem.is_none());
+    }
+    assert_eq!(orders.lock().unwrap().effects, 1);
 }

@@ -652,10 +652,13 @@ async fn lockfile_7_no_path_leaves_the_directory() {
         let row = yard.engine.start_and_drive(start).await.expect("driven").1;
         assert_eq!(code(row.run()), "RD0974", "{path:?}");
     }
-    let row = yard
-        .fails("other-root", "web", json!({"root": "elsewhere"}))
-        .await;
-    assert_eq!(code(&row), "RD0983", "{}", text(&row));
+    let elsewhere = one("other-root", "web", json!({"root": "elsewhere"}));
+    let refused = yard.engine.register(&elsewhere).await;
+    let refused = refused.expect_err("a root that is not listed");
+    assert!(
+        refused.to_string().contains("lists no root elsewhere"),
+        "{refused}"
+    );
     let from = json!({"directory": "web/../../outside"});
     let refused = yard.engine.register(&one("out-dir", "web", from)).await;
     assert!(refused.is_err());
@@ -687,6 +690,79 @@ async fn lockfile_7_no_path_leaves_the_directory() {
         "keep"
     );
     assert_eq!(fs::read_dir(&outside).expect("listed").count(), 1);
+}
+
+/// The example, with its own inputs.
+#[tokio::test(flavor = "multi_thread")]
+async fn lockfile_the_example_updates_or_restores_both_directories() {
+    let yard = Yard::new().await;
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/lockfile");
+    yard.lab
+        .sql(include_str!("../../examples/lockfile/schema.sql"));
+    let saga = Lab::read(include_str!("../../examples/lockfile/saga.yaml"));
+    yard.engine.register(&saga).await.expect("registered");
+    let copy = |from: &str| {
+        for entry in fs::read_dir(example.join(from)).expect("the example") {
+            let path = entry.expect("an entry").path();
+            let below = path.strip_prefix(&example).expect("below").to_owned();
+            let to = yard.ground().join(&below);
+            if path.is_dir() {
+                fs::create_dir_all(&to).expect("made");
+            } else {
+                fs::copy(&path, &to).expect("copied");
+            }
+        }
+    };
+    let lay = || {
+        for from in ["artefacts", "projects"] {
+            copy(from);
+        }
+        for project in ["web", "mirror"] {
+            copy(&format!("projects/{project}"));
+            copy(&format!("projects/{project}/vendor"));
+        }
+    };
+    let start = async |input: &str| {
+        let text = fs::read(example.join(format!("input/{input}.json"))).expect("an input");
+        let input = serde_json::from_slice(&text).expect("JSON");
+        let start = yard.engine.start("lockfile", input);
+        yard.engine
+            .start_and_drive(start)
+            .await
+            .expect("driven")
+            .1
+            .run()
+            .clone()
+    };
+    lay();
+    let before = (yard.tree("web"), yard.tree("mirror"));
+    for (input, expected) in [("stale", "RD0977"), ("damaged", "RD0977"), ("refused", "")] {
+        let row = start(input).await;
+        assert_eq!(row.state, State::Compensated, "{input}: {row:?}");
+        assert!(
+            expected.is_empty() || code(&row) == expected,
+            "{input}: {row:?}"
+        );
+        assert_eq!((yard.tree("web"), yard.tree("mirror")), before, "{input}");
+    }
+    let row = start("update").await;
+    assert_eq!(row.state, State::Completed, "{row:?}");
+    for project in ["web", "mirror"] {
+        let tree = yard.tree(project);
+        assert_eq!(tree.len(), 3, "{tree:?}");
+        assert_eq!(tree["app.toml"], "app = \"1.1.0\"\n");
+        assert_eq!(tree["vendor/app.tgz"], "the artefact of 1.1.0\n");
+    }
+    let released = yard
+        .lab
+        .sql("select project || ' ' || version || ' ' || state from lockfile.release");
+    assert_eq!(released, "web 1.1.0 live");
+    let hash = yard.lab.sql("select lock_sha256 from lockfile.release");
+    assert_eq!(
+        hash,
+        Hash::of(yard.tree("web")["app.lock"].as_bytes()).to_string()
+    );
+    sound(&yard.engine).await;
 }
 
 /// A file system of a test's own; unmounted when dropped.

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use redress::external::ExternalAdapter;
 use redress_adapters::fileset::{
@@ -23,7 +22,7 @@ pub fn config(ground: &Path) -> Config {
     let mut config = Config::new(ground.join("store"))
         .root(ROOT, ground.join(ROOT))
         .artefacts(ground.join("artefacts"));
-    config.lock_wait = Duration::from_secs(5);
+    config.lock_wait_seconds = 5;
     config
 }
 
@@ -32,7 +31,7 @@ pub fn adapter(ground: &Path) -> Arc<dyn ExternalAdapter> {
     for name in [ROOT, "artefacts"] {
         fs::create_dir_all(ground.join(name)).expect("a folder");
     }
-    Arc::new(FilesetAdapter::open(config(ground)).expect("a store"))
+    Arc::new(FilesetAdapter::new(config(ground)))
 }
 
 /// Lays a project down: manifest and lock say the same version, the artefact is of it.

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
 
 /// One request as it was heard.
 #[derive(Clone, Debug, Default)]
@@ -51,13 +54,51 @@ pub struct Server {
 impl Server {
     /// Serves on a free port.
     pub async fn start(serve: impl Fn(&Heard) -> Reply + Send + Sync + 'static) -> Self {
+        Self::behind(None, serve).await
+    }
+
+    /// Serves over TLS, with a certificate for `localhost` that nobody knows; gives it too, as PEM.
+    pub async fn start_tls(
+        serve: impl Fn(&Heard) -> Reply + Send + Sync + 'static,
+    ) -> (Self, String) {
+        let made =
+            rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let chain = vec![CertificateDer::from(made.cert.der().to_vec())];
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("its key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions of TLS")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("a certificate and its key");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let mut server = Self::behind(Some(acceptor), serve).await;
+        server.host = server.host.replace("127.0.0.1", "localhost");
+        (server, made.cert.pem())
+    }
+
+    async fn behind(
+        tls: Option<TlsAcceptor>,
+        serve: impl Fn(&Heard) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let host = listener.local_addr().expect("an address").to_string();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let (all, serve): (_, Arc<Serve>) = (Arc::clone(&heard), Arc::new(serve));
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream, Arc::clone(&all), Arc::clone(&serve)));
+                let (all, serve, tls) = (Arc::clone(&all), Arc::clone(&serve), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => answer(stream, all, serve).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                answer(stream, all, serve).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Self { host, heard, task }
@@ -87,7 +128,11 @@ impl Drop for Server {
     }
 }
 
-async fn answer(mut stream: TcpStream, all: Arc<Mutex<Vec<Heard>>>, serve: Arc<Serve>) {
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    all: Arc<Mutex<Vec<Heard>>>,
+    serve: Arc<Serve>,
+) {
     let Some(heard) = listen(&mut stream).await else {
         return;
     };
@@ -125,7 +170,7 @@ async fn answer(mut stream: TcpStream, all: Arc<Mutex<Vec<Heard>>>, serve: Arc<S
     let _ = stream.shutdown().await;
 }
 
-async fn listen(stream: &mut TcpStream) -> Option<Heard> {
+async fn listen<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Heard> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     let end = loop {

@@ -7,7 +7,7 @@
 //! and nothing is left.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -161,6 +161,49 @@ fn sweep(folder: &Path) {
         if name.starts_with('.') && name.ends_with(PART) && is_old(&entry.path()) {
             let _ = fs::remove_file(entry.path());
         }
+    }
+}
+
+/// Reads an artefact to its end, and refuses anything but the content with this hash; nothing is kept.
+pub(super) fn verify(path: &Path, expected: &Hash) -> Result<(), ArtefactError> {
+    read_content(path, expected).map(|_| ())
+}
+
+/// The lines of an artefact, some at a time.
+pub(super) struct Lines {
+    reader: BufReader<MultiGzDecoder<File>>,
+    line: usize,
+}
+
+impl Lines {
+    /// Opens an artefact whose hash was verified.
+    pub fn open(path: &Path) -> Result<Self, ArtefactError> {
+        let file = File::open(path).map_err(failed("open"))?;
+        Ok(Self {
+            reader: BufReader::new(MultiGzDecoder::new(file)),
+            line: 0,
+        })
+    }
+
+    /// At most so many lines; none at the end.
+    pub fn next(&mut self, most: usize) -> Result<Vec<Line>, ArtefactError> {
+        let mut lines = Vec::new();
+        let mut text = Vec::new();
+        while lines.len() < most {
+            text.clear();
+            let read = (&mut self.reader).take(CONTENT_BYTES_MAX as u64);
+            let mut read = read;
+            if read.read_until(b'\n', &mut text).map_err(failed("read"))? == 0 {
+                break;
+            }
+            self.line += 1;
+            let line = serde_json::from_slice(&text).map_err(|error| ArtefactError::Line {
+                line: self.line,
+                why: error.to_string(),
+            })?;
+            lines.push(line);
+        }
+        Ok(lines)
     }
 }
 

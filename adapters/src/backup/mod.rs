@@ -6,13 +6,15 @@
 //! **What can go wrong:** the file is written before COMMIT, so a phase that rolls back may leave one. It is named by
 //! its content: the next attempt on the same rows takes it up, and nothing refers to one that is left.
 //!
-//! **Not here:** collecting artefacts that were discarded.
+//! With `compensation: restore` the rows are put back from the artefact and compared with it by hash ([`Restoring`]);
+//! otherwise a compensation discards it, and [`collect`] removes what nobody needs.
 
 use std::path::Path;
 
 use async_trait::async_trait;
 use redress::adapter::{Adapter, AdapterError, Applied, Call, Finding, Survey};
-use redress::definition::Phase;
+use redress::db::{TextParam, row_to_value};
+use redress::definition::{Compensation, Phase};
 use redress::name::Name;
 use redress::phase_tx::{PhaseTx, TxError};
 use redress::plan::Action;
@@ -20,15 +22,20 @@ use redress::pointer::Pointer;
 use redress_ledger::canonical::to_canonical;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use tokio_postgres::types::ToSql;
 
 mod artefact;
+pub mod collect;
+mod restore;
 
 pub use artefact::{ArtefactError, Line, read_artefact};
 
-use crate::finding::{DUPLICATE, POINTER_ROOT, REFUSED, SHAPE, WRITES, finding, read_with};
+use crate::finding::{
+    COVERAGE, DUPLICATE, NO_WAY_BACK, POINTER_ROOT, REFUSED, SHAPE, WRITES, finding, read_with,
+};
 use crate::inspect::locks::Locks;
 use crate::inspect::plan::explain;
-use crate::inspect::proof::Case;
+use crate::inspect::proof::{Case, modified};
 use crate::inspect::rights::Needs;
 use crate::inspect::{kept_columns, parameters, refused, unplanned};
 
@@ -58,6 +65,20 @@ pub struct Query {
     /// Where the values stand in the context.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub params: Vec<Pointer>,
+    /// What puts its rows back, with `compensation: restore`; in order, before the content is compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restore: Vec<Restoring>,
+}
+
+/// A statement that puts rows back.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restoring {
+    /// The text. What has `/artefact/rows` as a parameter gets the rows as jsonb, some at a time, once or more often.
+    pub sql: String,
+    /// Where the values stand: `/artefact/rows`, or in the context.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub params: Vec<Pointer>,
 }
 
 /// Keeps rows as artefacts.
@@ -76,7 +97,7 @@ impl Adapter for BackupAdapter {
 
     fn check(&self, phase: &Phase) -> Vec<Finding> {
         match read_with::<With>(&phase.with) {
-            Ok(with) => check(&with),
+            Ok(with) => check(phase, &with),
             Err(finding) => vec![finding],
         }
     }
@@ -117,6 +138,24 @@ impl Adapter for BackupAdapter {
                     return Ok(survey);
                 }
             }
+            for (number, step) in query.restore.iter().enumerate() {
+                let path = format!("/rows/{at}/restore/{number}/sql");
+                let judged = look_back(tx, phase, step, &path, &mut needs).await;
+                let judged = match judged {
+                    Ok(findings) => locks
+                        .look(tx, phase, &path)
+                        .await
+                        .map(|more| findings.into_iter().chain(more).collect::<Vec<_>>()),
+                    Err(error) => Err(error),
+                };
+                match judged {
+                    Ok(findings) => survey.findings.extend(findings),
+                    Err(error) => {
+                        survey.findings.push(refused(&path, error)?);
+                        return Ok(survey);
+                    }
+                }
+            }
         }
         if survey.findings.is_empty() {
             survey.rights = needs.rights(tx).await?;
@@ -152,10 +191,11 @@ impl Adapter for BackupAdapter {
     async fn guard(
         &self,
         _: &PhaseTx<'_>,
-        _: &Call<'_>,
+        call: &Call<'_>,
         action: Action,
     ) -> Result<(), AdapterError> {
         match action {
+            Action::Restore => restore::guard(call).await,
             Action::Discard | Action::Nothing => Ok(()),
             _ => Err(unsupported(action)),
         }
@@ -163,12 +203,18 @@ impl Adapter for BackupAdapter {
 
     async fn revert(
         &self,
-        _: &PhaseTx<'_>,
+        tx: &PhaseTx<'_>,
         call: &Call<'_>,
         action: Action,
     ) -> Result<Map<String, Value>, AdapterError> {
         match action {
             Action::Nothing => Ok(Map::new()),
+            Action::Restore => {
+                let with: With = read_with(&call.phase.with).map_err(|finding| {
+                    AdapterError::Hold(format!("`with{}`: {}", finding.path, finding.message))
+                })?;
+                restore::restore(tx, call, &with).await
+            }
             // Only noted: what the run keeps is collected after the compensation has committed.
             Action::Discard => {
                 let hashes = call.undo.get("artefact").and_then(Value::as_array);
@@ -189,8 +235,23 @@ fn unsupported(action: Action) -> AdapterError {
     }
 }
 
-fn check(with: &With) -> Vec<Finding> {
+fn check(phase: &Phase, with: &With) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let restores = with.rows.iter().any(|query| !query.restore.is_empty());
+    match phase.compensation {
+        Compensation::Restore if !restores => {
+            let message = "compensation `restore` needs statements under `restore`";
+            findings.push(finding("", NO_WAY_BACK, message));
+        }
+        Compensation::Restore | Compensation::None | Compensation::Irreversible => {}
+        other => {
+            let message = format!(
+                "a backup is discarded or restored, not `{}`",
+                other.as_str()
+            );
+            findings.push(finding("", NO_WAY_BACK, message));
+        }
+    }
     if with.rows.is_empty() {
         findings.push(finding("/rows", SHAPE, "the backup has no queries"));
     }
@@ -212,6 +273,9 @@ fn check(with: &With) -> Vec<Finding> {
                 format!("`{verb}` is refused inside a phase: the engine owns the transaction");
             findings.push(finding(format!("{path}/sql"), REFUSED, message));
         }
+        for (at, step) in query.restore.iter().enumerate() {
+            findings.extend(check_back(&format!("{path}/restore/{at}"), step));
+        }
         for (number, pointer) in query.params.iter().enumerate() {
             if !matches!(
                 pointer.root(),
@@ -228,6 +292,68 @@ fn check(with: &With) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn check_back(path: &str, step: &Restoring) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if step.sql.trim().is_empty() {
+        findings.push(finding(
+            format!("{path}/sql"),
+            SHAPE,
+            "the statement is empty",
+        ));
+    }
+    if let Some(verb) = redress::phase_tx::refused_verb(&step.sql) {
+        let message =
+            format!("`{verb}` is refused inside a phase: the engine owns the transaction");
+        findings.push(finding(format!("{path}/sql"), REFUSED, message));
+    }
+    for (number, pointer) in step.params.iter().enumerate() {
+        let known = matches!(
+            pointer.root(),
+            Some("run" | "input" | "phases" | "approvals" | "plan" | "decision")
+        );
+        if !known && !restore::is_rows(pointer) {
+            let message = format!(
+                "a pointer is /artefact/rows, or begins with /run, /input, /phases, /approvals, /plan or /decision: {pointer}"
+            );
+            findings.push(finding(
+                format!("{path}/params/{number}"),
+                POINTER_ROOT,
+                message,
+            ));
+        }
+    }
+    findings
+}
+
+/// Judges a statement that puts rows back.
+async fn look_back(
+    tx: &PhaseTx<'_>,
+    phase: &Phase,
+    step: &Restoring,
+    path: &str,
+    needs: &mut Needs,
+) -> Result<Vec<Finding>, TxError> {
+    let prepared = tx.prepare(&step.sql).await?;
+    let mut findings: Vec<Finding> = parameters(path, &prepared, step.params.len())
+        .into_iter()
+        .collect();
+    let plan = explain(tx, &step.sql).await?;
+    findings.extend(unplanned(path, &plan));
+    let modified = modified(tx, &plan).await?;
+    for relation in modified
+        .iter()
+        .filter(|one| !one.is_declared(&phase.writes))
+    {
+        let message = format!(
+            "the statement modifies what `writes` does not list: {}",
+            relation.name
+        );
+        findings.push(finding(path, COVERAGE, message));
+    }
+    needs.add(&step.sql, &plan, &modified);
+    Ok(findings)
 }
 
 async fn look(
@@ -271,32 +397,31 @@ async fn fetch(
                 || AdapterError::Pointer(format!("{}: nothing stands at {pointer}", place()));
             params.push(pointer.resolve(context).ok_or_else(nothing)?.clone());
         }
-        let rows = tx
-            .query_values(&query.sql, &params)
-            .await
-            .map_err(|source| AdapterError::Statement {
-                place: place(),
-                source,
-            })?
-            .rows;
-        lines += rows.len();
-        if lines > ROWS_MAX {
-            return Err(AdapterError::Business(format!(
-                "a backup holds at most {ROWS_MAX} rows; these are {lines}"
-            )));
-        }
-        for row in rows {
-            let line = json!({"name": query.name.as_str(), "row": row});
-            let line = to_canonical(&line)
-                .map_err(|error| AdapterError::Business(format!("{}: {error}", place())))?;
+        let bound: Vec<TextParam<'_>> = params.iter().map(TextParam).collect();
+        let refs: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|p| p as _).collect();
+        // Each row becomes its line at once; none is held beside the content.
+        let taken = tx.each_row(&query.sql, &refs, |row| {
+            lines += 1;
+            if lines > ROWS_MAX {
+                return Err(TxError::TooMuch(format!(
+                    "a backup holds at most {ROWS_MAX} rows"
+                )));
+            }
+            let line = json!({"name": query.name.as_str(), "row": row_to_value(row)?});
+            let line = to_canonical(&line).map_err(|error| TxError::TooMuch(error.to_string()))?;
             content.extend_from_slice(&line);
             content.push(b'\n');
             if content.len() > CONTENT_BYTES_MAX {
-                let message =
+                let text =
                     format!("a backup holds at most {CONTENT_BYTES_MAX} bytes before compression");
-                return Err(AdapterError::Business(message));
+                return Err(TxError::TooMuch(text));
             }
-        }
+            Ok(())
+        });
+        taken.await.map_err(|source| AdapterError::Statement {
+            place: place(),
+            source,
+        })?;
     }
     Ok((content, lines))
 }
@@ -318,7 +443,7 @@ mod tests {
     fn what_is_wrong_is_found_with_its_place_and_code() {
         let findings = |with: Value| -> Vec<(String, &'static str)> {
             let found = match read_with::<With>(&with) {
-                Ok(with) => check(&with),
+                Ok(with) => check(&crate::sql::tests::phase("none", Value::Null), &with),
                 Err(finding) => vec![finding],
             };
             found.into_iter().map(|f| (f.path, f.code)).collect()

@@ -12,8 +12,9 @@
 //! **What can go wrong:** a call is given up by the engine while its thread goes on. The act has a deadline behind
 //! which it does not begin, and the probe waits for the directory's lock, so it never answers beside a running act.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use redress::adapter::{AdapterError, Applied, Finding};
@@ -34,6 +35,7 @@ use super::store::Store;
 use super::update::{Order, Prepared, Seen};
 use super::values::ValueError;
 use super::with::With;
+use crate::finding::{NOT_LISTED, finding};
 
 /// The name that saga files use.
 pub const NAME: &str = "fileset";
@@ -42,7 +44,8 @@ pub const NAME: &str = "fileset";
 #[derive(Clone, Debug)]
 pub struct FilesetAdapter {
     config: Arc<Config>,
-    store: Store,
+    /// Opened by the first call that needs it.
+    store: Arc<Mutex<Option<Store>>>,
 }
 
 /// What stands in an intent: where, and the snapshot.
@@ -62,21 +65,27 @@ struct Kept {
 }
 
 impl FilesetAdapter {
-    /// Opens the store that the configuration names.
-    ///
-    /// # Errors
-    /// When the store's folders cannot be made.
-    pub fn open(config: Config) -> Result<Self, FilesetError> {
-        let store = Store::open(&config.store)?.waiting(config.lock_wait);
-        Ok(Self {
+    /// Takes a configuration; its store is opened when it is needed.
+    pub fn new(config: Config) -> Self {
+        Self {
             config: Arc::new(config),
-            store,
-        })
+            store: Arc::default(),
+        }
     }
 
-    /// The store.
-    pub fn store(&self) -> &Store {
-        &self.store
+    /// The store; `artefacts` is the process's own folder for artefacts, when it has one.
+    ///
+    /// # Errors
+    /// When the configuration does not say where it is, or its folders cannot be made.
+    pub fn store(&self, artefacts: Option<&Path>) -> Result<Store, FilesetError> {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = store.as_ref() {
+            return Ok(store.clone());
+        }
+        let wait = Duration::from_secs(u64::from(self.config.lock_wait_seconds));
+        let opened = Store::open(self.config.store_path(artefacts)?)?.waiting(wait);
+        *store = Some(opened.clone());
+        Ok(opened)
     }
 
     /// What it may touch.
@@ -119,15 +128,18 @@ impl FilesetAdapter {
     /// Works on a thread of its own.
     async fn work<T: Send + 'static>(
         &self,
+        artefacts: Option<&Path>,
         work: impl FnOnce(&Store) -> Result<T, FilesetError> + Send + 'static,
     ) -> Result<Result<T, FilesetError>, String> {
-        let store = self.store.clone();
-        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        let (adapter, artefacts) = (self.clone(), artefacts.map(Path::to_owned));
+        let work = move || work(&adapter.store(artefacts.as_deref())?);
+        let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|error| format!("the work on the files did not end: {error}"))
     }
 
     async fn seen<T>(
         &self,
+        call: &ExternalCall<'_>,
         root: &str,
         directory: &RelPath,
         key: &str,
@@ -138,7 +150,10 @@ impl FilesetAdapter {
             Err(error) => return Probe::Unknown(told(&error)),
         };
         let key = key.to_owned();
-        match self.work(move |store| store.look(&place, &key)).await {
+        match self
+            .work(call.artefacts, move |store| store.look(&place, &key))
+            .await
+        {
             Ok(Ok(Seen::Done(intent))) => Probe::Done(outcome(*intent)),
             Ok(Ok(Seen::NotDone)) => Probe::NotDone,
             Ok(Ok(Seen::Unknown(why))) | Err(why) => Probe::Unknown(why),
@@ -155,7 +170,14 @@ impl ExternalAdapter for FilesetAdapter {
 
     fn check(&self, phase: &Phase) -> Vec<Finding> {
         match With::read(&phase.with) {
-            Ok(with) => with.findings(),
+            Ok(with) => {
+                let mut found = with.findings();
+                if !self.config.roots.contains_key(with.root.as_str()) {
+                    let why = format!("this worker's configuration lists no root {}", with.root);
+                    found.push(finding("/root", NOT_LISTED, why));
+                }
+                found
+            }
             Err(finding) => vec![finding],
         }
     }
@@ -167,7 +189,9 @@ impl ExternalAdapter for FilesetAdapter {
     async fn prepare(&self, call: &ExternalCall<'_>) -> Result<Value, AdapterError> {
         let (with, order) = self.order(call).map_err(refused)?;
         let directory = order.place.directory.clone();
-        let prepared = self.work(move |store| store.prepare(&order)).await;
+        let prepared = self
+            .work(call.artefacts, move |store| store.prepare(&order))
+            .await;
         let laid = Laid {
             root: with.root.to_string(),
             directory,
@@ -185,7 +209,9 @@ impl ExternalAdapter for FilesetAdapter {
             .map_err(|error| not_done(own(error)))?;
         order.deadline = deadline;
         let snapshot = laid.snapshot.clone();
-        let done = self.work(move |store| store.act(order, &snapshot)).await;
+        let done = self
+            .work(call.artefacts, move |store| store.act(order, &snapshot))
+            .await;
         match done {
             Ok(Ok(intent)) => {
                 applied(&laid.root, &laid.directory, intent).map_err(ActError::Unknown)
@@ -205,7 +231,7 @@ impl ExternalAdapter for FilesetAdapter {
             Err(error) => return Probe::Unknown(error.to_string()),
         };
         let outcome = |intent| applied(&laid.root, &laid.directory, intent);
-        let seen = self.seen(&laid.root, &laid.directory, call.act_key, outcome);
+        let seen = self.seen(call, &laid.root, &laid.directory, call.act_key, outcome);
         match seen.await {
             Probe::Done(Ok(applied)) => Probe::Done(applied),
             Probe::Done(Err(why)) | Probe::Unknown(why) => Probe::Unknown(why),
@@ -219,7 +245,9 @@ impl Undo for FilesetAdapter {
     async fn guard(&self, call: &ExternalCall<'_>) -> Result<(), AdapterError> {
         let kept: Kept = kept(call.undo)?;
         let place = self.place(&kept.root, &kept.directory).map_err(own)?;
-        let judged = self.work(move |store| store.judge_undo(&place, &kept.done));
+        let judged = self.work(call.artefacts, move |store| {
+            store.judge_undo(&place, &kept.done)
+        });
         match judged.await.map_err(AdapterError::Hold)? {
             Err(error @ FilesetError::Changed { .. }) => Err(AdapterError::Guard(told(&error))),
             judged => judged.map_err(own),
@@ -232,7 +260,9 @@ impl Undo for FilesetAdapter {
             .place(&kept.root, &kept.directory)
             .map_err(|error| not_done(own(error)))?;
         let done = kept.done.clone();
-        let undone = self.work(move |store| store.undo(&place, &done)).await;
+        let undone = self
+            .work(call.artefacts, move |store| store.undo(&place, &done))
+            .await;
         match undone {
             Ok(Ok(files)) => Ok(touched(&kept.root, &kept.directory, &kept.done, files)),
             Ok(Err(error @ FilesetError::NotRestored { .. })) => {
@@ -250,7 +280,7 @@ impl Undo for FilesetAdapter {
         };
         let files = kept.done.changes.len();
         let outcome = |_| touched(&kept.root, &kept.directory, &kept.done, files);
-        self.seen(&kept.root, &kept.directory, call.key, outcome)
+        self.seen(call, &kept.root, &kept.directory, call.key, outcome)
             .await
     }
 }

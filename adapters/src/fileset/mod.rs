@@ -42,7 +42,7 @@ pub use metrics::{Metrics, Series};
 pub use node::{FileNode, Node};
 pub use path::{PathError, RelPath};
 pub use stage::{Content, Target};
-pub use store::{FILE_BYTES_MAX, FILES_MAX, LOCK_WAIT, Snapshot, Store, default_store};
+pub use store::{FILE_BYTES_MAX, FILES_MAX, LOCK_WAIT, Snapshot, Store};
 pub use switch::Recovered;
 pub use update::{Edit, Expected, Order, Prepared, Seen, TARGETS_MAX};
 pub use with::{Expect, With, Write};

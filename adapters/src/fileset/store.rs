@@ -17,7 +17,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -353,11 +353,6 @@ fn too_much(path: &str, what: &'static str, max: u64) -> FilesetError {
         what,
         max,
     }
-}
-
-/// The folder of a store below a state folder.
-pub fn default_store(state: &Path) -> PathBuf {
-    state.join("fileset")
 }
 
 /// How long an update waits for another one of the same directory.

@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use super::secret;
 use super::send::{Answer, Ready, Wire};
-use crate::config::{HookSecret, HttpConfig};
+use crate::config::HttpConfig;
+use crate::told::HookSecret;
 
 /// How long one delivery may take.
 const LIMIT: Duration = Duration::from_secs(30);

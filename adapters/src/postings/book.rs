@@ -23,7 +23,7 @@ use super::facts::{self, Changed, FactChange};
 use super::format::{Captured, Posting};
 use super::keys::Keys;
 use super::receipt::Proof;
-use super::schema::{self, Sql};
+use super::schema::{self, Statements};
 use super::value::{Address, Asset, Key, Words, add, balance};
 use super::with::Mode;
 
@@ -109,7 +109,7 @@ pub struct Done {
 /// Postings of one phase, on its transaction.
 pub struct Book<'a> {
     pub(super) tx: &'a PhaseTx<'a>,
-    pub(super) sql: &'a Sql,
+    pub(super) sql: &'a Statements,
     /// What the phase declares.
     pub(super) keys: &'a Keys,
     /// Who is noted as the maker.
@@ -125,6 +125,25 @@ struct Locked {
     overdraft: BTreeMap<Address, bool>,
     balances: BTreeMap<Place, i128>,
     moved: BTreeMap<Place, (i128, i128)>,
+}
+
+impl<'a> Book<'a> {
+    /// A book for an adapter of one's own: the statements of a schema, what its phase declares, and who is noted as the maker.
+    pub fn new(
+        tx: &'a PhaseTx<'a>,
+        statements: &'a Statements,
+        keys: &'a Keys,
+        run: Uuid,
+        phase: &'a str,
+    ) -> Self {
+        Self {
+            tx,
+            sql: statements,
+            keys,
+            run,
+            phase,
+        }
+    }
 }
 
 impl Book<'_> {

@@ -46,7 +46,7 @@ pub use error::PostingsError;
 pub use facts::{Changed, FactChange, Kept, Place};
 pub use keys::Keys;
 pub use receipt::Proof;
-pub use schema::{STORAGE_VERSION, Schema};
+pub use schema::{STORAGE_VERSION, Schema, Statements};
 pub use value::{Address, Amount, Asset, Key, Words};
 pub use with::With;
 
@@ -57,7 +57,6 @@ use crate::inspect::refused;
 use crate::inspect::rights::Needs;
 use format::{Captured, FORMAT, Posting, Undo};
 use resolve::{Asked, Scope};
-use schema::Sql;
 
 /// The name that saga files use.
 pub const NAME: &str = "postings";
@@ -68,7 +67,7 @@ const SCHEMAS_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub struct PostingsAdapter {
     engines: Vec<Vkey>,
-    rendered: RwLock<HashMap<Schema, Arc<Sql>>>,
+    rendered: RwLock<HashMap<Schema, Arc<Statements>>>,
 }
 
 impl PostingsAdapter {
@@ -80,7 +79,7 @@ impl PostingsAdapter {
         }
     }
 
-    fn sql(&self, schema: &Schema) -> Arc<Sql> {
+    fn sql(&self, schema: &Schema) -> Arc<Statements> {
         let found = self
             .rendered
             .read()
@@ -90,7 +89,7 @@ impl PostingsAdapter {
         if let Some(sql) = found {
             return sql;
         }
-        let sql = Arc::new(Sql::new(schema));
+        let sql = Arc::new(Statements::new(schema));
         let mut all = self
             .rendered
             .write()
@@ -204,7 +203,7 @@ fn read(phase: &Phase) -> Result<With, PostingsError> {
 
 fn book<'a>(
     tx: &'a PhaseTx<'a>,
-    sql: &'a Sql,
+    sql: &'a Statements,
     keys: &'a Keys,
     call: &'a Call<'_>,
 ) -> Result<Book<'a>, PostingsError> {

@@ -1,21 +1,29 @@
-//! Recomputes balances and transactions from the postings, both ways, and says where the tables differ.
+//! Recomputes balances from the postings and compares the transactions with the ledger's records, both ways.
 //!
 //! **Invariant:** it only reads, in one REPEATABLE READ READ ONLY transaction; payments go on meanwhile.
 //!
 //! **Invariant:** a transaction of an older format, which captured nothing, is `legacy` and no fault.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use redress::Engine;
+use redress::committed::CommittedPhase;
 use redress::db::{DbError, Session, TextParam, row_to_value};
 use serde::Serialize;
 use serde_json::Value;
 use tokio_postgres::types::ToSql;
+use uuid::Uuid;
 
 use super::STORAGE_VERSION;
 use super::error::PostingsError;
+use super::format::{Posting, Undo};
 use super::schema::{
-    REPLAY_BALANCES, REPLAY_COUNTS, REPLAY_OVERDRAWN, REPLAY_REVERSALS, REPLAY_TRANSACTIONS,
-    STORAGE_VERSION_FOUND, Schema, Sql, Statement,
+    REPLAY_BALANCES, REPLAY_COUNTS, REPLAY_OVERDRAWN, REPLAY_PAGE, REPLAY_REVERSALS,
+    REPLAY_TRANSACTIONS, STORAGE_THERE, STORAGE_VERSION_FOUND, Schema, Statement, Statements,
 };
 
+/// Transactions that are read at a time.
+const PAGE: i64 = 5_000;
 /// Findings of one kind that are named.
 const FINDINGS_MAX: i64 = 1_000;
 /// A balance or a transaction that is not what the postings say.
@@ -34,8 +42,40 @@ pub struct Report {
     pub postings: u64,
     /// Transactions of an older format, which cannot be reversed without a receipt.
     pub legacy: Vec<String>,
+    /// Records of an older format, which captured no postings: run and record.
+    pub legacy_records: Vec<String>,
     /// What differs.
     pub findings: Vec<Finding>,
+}
+
+/// What the ledger says: every committed phase of this adapter.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    phases: Vec<CommittedPhase>,
+    complete: bool,
+}
+
+impl Ledger {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// As [`Engine::committed_by`].
+    pub async fn read(engine: &Engine) -> Result<Self, redress::Error> {
+        let mut phases = Vec::new();
+        let complete = engine
+            .committed_by(super::NAME, |phase| phases.push(phase))
+            .await?;
+        Ok(Self { phases, complete })
+    }
+
+    /// The schemas that its records are about.
+    pub fn schemas(&self) -> BTreeSet<Schema> {
+        let named = self
+            .phases
+            .iter()
+            .filter_map(|phase| phase.undo.get("schema")?.as_str());
+        named.filter_map(|name| name.parse().ok()).collect()
+    }
 }
 
 /// One difference.
@@ -49,11 +89,25 @@ pub struct Finding {
     pub message: String,
 }
 
+/// Whether a schema has the tables.
+///
+/// # Errors
+/// The database's own answer.
+pub async fn is_there(session: &Session, schema: &Schema) -> Result<bool, PostingsError> {
+    let sql = Statements::new(schema);
+    let rows = Reader { session, sql }.rows(STORAGE_THERE, None).await?;
+    Ok(rows.first().is_some_and(|row| row["there"] == true))
+}
+
 /// Replays the postings of a schema.
 ///
 /// # Errors
 /// [`PostingsError::StorageVersion`] for tables of another version; the database's own answer.
-pub async fn replay(session: &Session, schema: &Schema) -> Result<Report, PostingsError> {
+pub async fn replay(
+    session: &Session,
+    schema: &Schema,
+    ledger: &Ledger,
+) -> Result<Report, PostingsError> {
     let begin = "begin isolation level repeatable read read only";
     session
         .batch_execute(begin)
@@ -61,9 +115,9 @@ pub async fn replay(session: &Session, schema: &Schema) -> Result<Report, Postin
         .map_err(|e| failed("begin", e.into()))?;
     let report = Reader {
         session,
-        sql: Sql::new(schema),
+        sql: Statements::new(schema),
     }
-    .report(schema)
+    .report(schema, ledger)
     .await;
     // A read-only transaction leaves nothing, however it ends.
     let _ = session.batch_execute("rollback").await;
@@ -79,7 +133,7 @@ fn failed(place: &'static str, error: DbError) -> PostingsError {
 
 struct Reader<'a> {
     session: &'a Session,
-    sql: Sql,
+    sql: Statements,
 }
 
 impl Reader<'_> {
@@ -88,9 +142,17 @@ impl Reader<'_> {
         statement: Statement,
         limit: Option<i64>,
     ) -> Result<Vec<Value>, PostingsError> {
+        let limit: Vec<Value> = limit.map(Value::from).into_iter().collect();
+        self.rows_of(statement, &limit).await
+    }
+
+    async fn rows_of(
+        &self,
+        statement: Statement,
+        values: &[Value],
+    ) -> Result<Vec<Value>, PostingsError> {
         let name = statement.name;
-        let limit = limit.map(Value::from);
-        let bound: Vec<TextParam<'_>> = limit.iter().map(TextParam).collect();
+        let bound: Vec<TextParam<'_>> = values.iter().map(TextParam).collect();
         let params: Vec<&(dyn ToSql + Sync)> =
             bound.iter().map(|p| p as &(dyn ToSql + Sync)).collect();
         let rows = self.session.query(self.sql.text(statement), &params).await;
@@ -104,7 +166,7 @@ impl Reader<'_> {
             })
     }
 
-    async fn report(&self, schema: &Schema) -> Result<Report, PostingsError> {
+    async fn report(&self, schema: &Schema, ledger: &Ledger) -> Result<Report, PostingsError> {
         let version = self.rows(STORAGE_VERSION_FOUND, None).await?;
         let found = version.first().and_then(|row| row["version"].as_i64());
         if found != Some(i64::from(STORAGE_VERSION)) {
@@ -125,10 +187,12 @@ impl Reader<'_> {
             transactions: count("transactions"),
             postings: count("postings"),
             legacy: Vec::new(),
+            legacy_records: Vec::new(),
             findings: Vec::new(),
         };
         self.balances(&mut report).await?;
         self.transactions(&mut report).await?;
+        self.against(ledger, &mut report).await?;
         report.ok = report.findings.is_empty();
         Ok(report)
     }
@@ -180,6 +244,107 @@ impl Reader<'_> {
             report.add("postings.reversal", message);
         }
         Ok(())
+    }
+}
+
+/// A transaction as its row has it.
+struct Stored {
+    run: String,
+    reverses: Option<String>,
+    captured: Option<String>,
+}
+
+impl Reader<'_> {
+    /// Compares the ledger with the transactions, both ways.
+    async fn against(&self, ledger: &Ledger, report: &mut Report) -> Result<(), PostingsError> {
+        let mut rows = self.stored().await?;
+        let reversals: BTreeMap<String, String> = rows
+            .iter()
+            .filter_map(|(id, row)| Some((row.reverses.clone()?, id.clone())))
+            .collect();
+        for phase in &ledger.phases {
+            let place = format!("record {} of run {}", phase.seq, phase.run);
+            let undo = match Undo::read(&phase.undo, &place) {
+                Ok(undo) if undo.schema == report.schema => undo,
+                Ok(_) => continue,
+                Err(PostingsError::LegacyRecord(_)) => {
+                    report.legacy_records.push(place);
+                    continue;
+                }
+                Err(error) => {
+                    report.add("postings.record", error.to_string());
+                    continue;
+                }
+            };
+            for captured in &undo.transactions {
+                let id = captured.id.to_string();
+                let back = reversals.get(&id).and_then(|by| rows.get(by));
+                let own = back.is_some_and(|by| by.run == phase.run.to_string());
+                let reversed = phase.taken_back.as_deref() == Some("soft_revert");
+                if reversed && !own {
+                    let text =
+                        format!("{place} was taken back, and nothing of its run reverses {id}");
+                    report.add("postings.reversal", text);
+                }
+                if reversed && own {
+                    rows.remove(&reversals[&id]);
+                }
+                match rows.remove(&id) {
+                    None => {
+                        let text =
+                            format!("{place} committed transaction {id}, which is not there");
+                        report.add("postings.transaction", text);
+                    }
+                    Some(row) => {
+                        let kept = row
+                            .captured
+                            .as_deref()
+                            .map(serde_json::from_str::<Vec<Posting>>);
+                        let same = match kept {
+                            None => true,
+                            Some(kept) => kept.is_ok_and(|kept| kept == captured.postings),
+                        };
+                        if !same || row.run != phase.run.to_string() {
+                            let text = format!("transaction {id} is not what {place} says");
+                            report.add("postings.transaction", text);
+                        }
+                    }
+                }
+            }
+        }
+        // What is left was committed by nobody, unless the runs that did are archived, or wrote older records.
+        if ledger.complete && report.legacy_records.is_empty() {
+            for id in rows.keys() {
+                report.add(
+                    "postings.transaction",
+                    format!("no record committed transaction {id}"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Every transaction, page by page.
+    async fn stored(&self) -> Result<BTreeMap<String, Stored>, PostingsError> {
+        let mut all = BTreeMap::new();
+        let mut after = Uuid::nil().to_string();
+        loop {
+            let page = [Value::from(after.as_str()), Value::from(PAGE)];
+            let rows = self.rows_of(REPLAY_PAGE, &page).await?;
+            for row in &rows {
+                let own = |column: &str| row[column].as_str().map(str::to_owned);
+                after = word(row, "id").to_owned();
+                let stored = Stored {
+                    run: word(row, "run").to_owned(),
+                    reverses: own("reverses"),
+                    captured: own("captured"),
+                };
+                all.insert(after.clone(), stored);
+            }
+            if rows.is_empty() {
+                return Ok(all);
+            }
+        }
     }
 }
 

@@ -84,6 +84,10 @@ pub(super) const REPLAY_OVERDRAWN: Statement = statement(
     "replay_overdrawn",
     include_str!("../../statements/postings/replay_overdrawn.sql"),
 );
+pub(super) const REPLAY_PAGE: Statement = statement(
+    "replay_page",
+    include_str!("../../statements/postings/replay_page.sql"),
+);
 pub(super) const REPLAY_REVERSALS: Statement = statement(
     "replay_reversals",
     include_str!("../../statements/postings/replay_reversals.sql"),
@@ -91,6 +95,10 @@ pub(super) const REPLAY_REVERSALS: Statement = statement(
 pub(super) const REPLAY_TRANSACTIONS: Statement = statement(
     "replay_transactions",
     include_str!("../../statements/postings/replay_transactions.sql"),
+);
+pub(super) const STORAGE_THERE: Statement = statement(
+    "storage_there",
+    include_str!("../../statements/postings/storage_there.sql"),
 );
 pub(super) const STORAGE_VERSION_FOUND: Statement = statement(
     "storage_version",
@@ -152,7 +160,9 @@ const STATEMENTS: [Statement; 13] = [
 ];
 
 /// Every statement of the replay.
-pub(super) const REPLAY: [Statement; 5] = [
+pub(super) const REPLAY: [Statement; 7] = [
+    STORAGE_THERE,
+    REPLAY_PAGE,
     REPLAY_BALANCES,
     REPLAY_COUNTS,
     REPLAY_OVERDRAWN,
@@ -269,12 +279,13 @@ impl<'de> Deserialize<'de> for Schema {
 
 /// The statements, rendered for one schema.
 #[derive(Debug)]
-pub(super) struct Sql {
+pub struct Statements {
     schema: Schema,
     texts: HashMap<&'static str, String>,
 }
 
-impl Sql {
+impl Statements {
+    /// Renders them.
     pub fn new(schema: &Schema) -> Self {
         let all = STATEMENTS.iter().chain(&REPLAY);
         Self {
@@ -283,14 +294,14 @@ impl Sql {
         }
     }
 
-    pub fn text(&self, statement: Statement) -> &str {
+    pub(super) fn text(&self, statement: Statement) -> &str {
         self.texts
             .get(statement.name)
             .map_or(statement.text, String::as_str)
     }
 
     /// Runs a statement; its rows by name.
-    pub async fn rows(
+    pub(super) async fn rows(
         &self,
         tx: &PhaseTx<'_>,
         statement: Statement,
@@ -303,7 +314,7 @@ impl Sql {
     }
 
     /// Runs a statement that gives no rows; how many it touched.
-    pub async fn touch(
+    pub(super) async fn touch(
         &self,
         tx: &PhaseTx<'_>,
         statement: Statement,
@@ -322,7 +333,7 @@ impl Sql {
     }
 
     /// Refuses tables of another version, or none.
-    pub async fn prove_version(&self, tx: &PhaseTx<'_>) -> Result<(), PostingsError> {
+    pub(super) async fn prove_version(&self, tx: &PhaseTx<'_>) -> Result<(), PostingsError> {
         let rows = self.rows(tx, STORAGE_VERSION_FOUND, &[]).await?;
         let found = rows.first().and_then(|row| row["version"].as_i64());
         if found == Some(i64::from(STORAGE_VERSION)) {
@@ -343,7 +354,7 @@ mod tests {
     #[test]
     fn another_schema_leaves_no_table_in_the_default_one() {
         let shop: Schema = "shop_book".parse().expect("a name");
-        let sql = Sql::new(&shop);
+        let sql = Statements::new(&shop);
         let texts = STATEMENTS
             .iter()
             .chain(&REPLAY)

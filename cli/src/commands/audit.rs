@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use redress::check::CheckFinding;
 use redress_ledger::verify::Verdict;
 use serde_json::json;
 
@@ -9,6 +10,7 @@ use crate::commands::archive;
 use crate::commands::bundle;
 use crate::commands::log::{self, LogArgs};
 use crate::commands::look::to_value;
+use crate::commands::postings;
 use crate::commands::seal;
 use crate::exit::Exit;
 use crate::fail::Fail;
@@ -141,7 +143,18 @@ async fn verify(place: &Place) -> Result<Exit, Fail> {
 /// [`Fail::Engine`] when it cannot be read.
 pub async fn check(place: &Place) -> Result<Exit, Fail> {
     let engine = place.engine().await?;
-    let report = engine.check().await?;
+    let mut report = engine.check().await?;
+    let replayed = postings::replay_all(place, &engine).await?;
+    for found in replayed.iter().flat_map(|report| &report.findings) {
+        report.ok = false;
+        report.findings.push(CheckFinding {
+            code: found.code,
+            what: found.what,
+            run: None,
+            seq: None,
+            message: found.message.clone(),
+        });
+    }
     let exit = if report.ok {
         Exit::Done
     } else {
@@ -166,6 +179,9 @@ pub async fn check(place: &Place) -> Result<Exit, Fail> {
             report.runs, report.records
         );
         place.say.line(&text)?;
+        for report in &replayed {
+            postings::print(place, report)?;
+        }
         return Ok(exit);
     }
     for finding in &report.findings {

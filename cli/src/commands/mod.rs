@@ -2,12 +2,14 @@
 
 mod apart;
 pub mod archive;
+pub mod artefacts;
 pub mod audit;
 pub mod bundle;
 pub mod consent;
 pub mod db;
 pub mod demo;
 pub mod explain;
+pub mod fileset;
 pub mod grants;
 pub mod hold;
 pub mod key;
@@ -67,7 +69,9 @@ pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
         Command::Key { command } => key::run(place, &command).await,
         Command::Audit { command } => audit::run(place, &command).await,
         Command::Check => audit::check(place).await,
+        Command::Artefacts(args) => artefacts::artefacts(place, &args).await,
         Command::Postings { command } => postings::run(place, &command).await,
+        Command::Fileset { command } => fileset::run(place, &command).await,
         Command::Explain(args) => explain::explain(place, &args),
         Command::Completions { shell } => completions(place, shell),
     }

@@ -1,8 +1,9 @@
 //! `postings`: the tables of the adapter `postings`, made, taken away, and replayed.
 
+use redress::Engine;
 use redress::db::{DbError, Session};
-use redress_adapters::postings::replay::{Report, replay};
-use redress_adapters::postings::{PostingsError, Schema};
+use redress_adapters::postings::replay::{Ledger, Report, is_there, replay};
+use redress_adapters::postings::{NAME, PostingsError, Schema};
 use serde_json::json;
 
 use crate::commands::look::to_value;
@@ -100,8 +101,9 @@ async fn run_scripts(session: &Session, scripts: &[String]) -> Result<(), Fail> 
 }
 
 async fn check(place: &Place, schema: &Schema) -> Result<Exit, Fail> {
+    let ledger = Ledger::read(&place.engine().await?).await?;
     let session = open(&place.url().await?).await?;
-    let report = replay(&session, schema).await.map_err(refused)?;
+    let report = replay(&session, schema, &ledger).await.map_err(refused)?;
     let exit = if report.ok {
         Exit::Done
     } else {
@@ -136,6 +138,12 @@ pub fn print(place: &Place, report: &Report) -> Result<(), Fail> {
             report.schema, report.transactions, report.postings
         ))?;
     }
+    if !report.legacy_records.is_empty() {
+        place.say.notice(&format!(
+            "{} records are of an older format and captured no postings",
+            report.legacy_records.len()
+        ));
+    }
     if !report.legacy.is_empty() {
         place.say.notice(&format!(
             "{} transactions are of an older format: they can be reversed by a receipt only",
@@ -143,6 +151,40 @@ pub fn print(place: &Place, report: &Report) -> Result<(), Fail> {
         ));
     }
     Ok(())
+}
+
+/// Replays the postings of every schema that the ledger is about; what `redress check` adds to its findings.
+///
+/// # Errors
+/// [`Fail`] when they cannot be read.
+pub async fn replay_all(place: &Place, engine: &Engine) -> Result<Vec<Report>, Fail> {
+    let mut used = false;
+    for saga in engine.sagas().await? {
+        let (definition, _) = engine.definition(&saga.saga, Some(saga.version)).await?;
+        let names = definition.phases.iter().map(|phase| phase.adapter.as_str());
+        used = used || names.into_iter().any(|name| name == NAME);
+    }
+    // Reading the whole ledger once more is for those who have postings.
+    if !used {
+        return Ok(Vec::new());
+    }
+    let ledger = Ledger::read(engine).await?;
+    let schemas = ledger.schemas();
+    let mut reports = Vec::with_capacity(schemas.len());
+    if schemas.is_empty() {
+        return Ok(reports);
+    }
+    let session = open(&place.url().await?).await?;
+    for schema in &schemas {
+        if is_there(&session, schema).await.map_err(refused)? {
+            reports.push(replay(&session, schema, &ledger).await.map_err(refused)?);
+        } else {
+            place.say.notice(&format!(
+                "the tables of postings in schema {schema} are gone"
+            ));
+        }
+    }
+    Ok(reports)
 }
 
 fn refused(error: PostingsError) -> Fail {

@@ -221,7 +221,7 @@ impl<'p> Rules<'p> {
     }
 
     fn declared(&self, phase: &Phase) -> Choice {
-        if self.keeps_artefacts(phase) {
+        if self.keeps_artefacts(phase) && phase.compensation != Compensation::Restore {
             let why =
                 "its adapter keeps an artefact and no rows; the artefact is collected afterwards";
             return Choice::act(Action::Discard, why);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use redress::definition::Definition;
 use redress::ledger::key::SigningKey;
 use redress::{Engine, Outcome, RunRow};
-use redress_adapters::postings::replay::replay;
+use redress_adapters::postings::replay::{Ledger, replay};
 use redress_adapters::postings::{PostingsAdapter, Schema};
 use redress_tests::Lab;
 use serde_json::{Map, Value, json};
@@ -137,9 +137,13 @@ pub async fn sound(lab: &Lab, engine: &Engine) {
     let session = redress::db::connect(&lab.url().parse().expect("a URL"))
         .await
         .expect("connected");
-    let report = replay(&session, &Schema::default())
-        .await
-        .expect("replayed");
+    let report = replay(
+        &session,
+        &Schema::default(),
+        &Ledger::read(engine).await.expect("read"),
+    )
+    .await
+    .expect("replayed");
     assert!(report.ok, "{:?}", report.findings);
     let check = engine.check().await.expect("checked");
     assert!(check.ok, "{:?}", check.findings);

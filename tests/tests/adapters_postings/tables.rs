@@ -2,17 +2,18 @@
 
 use redress::Outcome;
 use redress_adapters::postings::Schema;
-use redress_adapters::postings::replay::{Report, replay};
+use redress_adapters::postings::replay::{Ledger, Report, replay};
 use redress_tests::Lab;
 use serde_json::json;
 
 use crate::{code, completed, lab, paid, pay, phase, run, saga, said, sound};
 
-async fn replayed(lab: &Lab) -> Report {
+async fn replayed(lab: &Lab, engine: &redress::Engine) -> Report {
+    let ledger = Ledger::read(engine).await.expect("read");
     let session = redress::db::connect(&lab.url().parse().expect("a URL"))
         .await
         .expect("connected");
-    replay(&session, &Schema::default())
+    replay(&session, &Schema::default(), &ledger)
         .await
         .expect("replayed")
 }
@@ -26,7 +27,7 @@ async fn the_replay_finds_every_difference_both_ways() {
         paid(&lab, &engine, "world", "alice", amount).await;
     }
     paid(&lab, &engine, "alice", "bob", "30").await;
-    let report = replayed(&lab).await;
+    let report = replayed(&lab, &engine).await;
     assert_eq!(
         (report.ok, report.transactions, report.postings),
         (true, 3, 3)
@@ -75,7 +76,7 @@ async fn the_replay_finds_every_difference_both_ways() {
             paid(&copy, &engine, from, to, amount).await;
         }
         copy.sql(&format!("{off} {damage}"));
-        let report = replayed(&copy).await;
+        let report = replayed(&copy, &engine).await;
         assert!(
             !report.ok
                 && report
@@ -94,7 +95,7 @@ async fn an_older_transaction_is_legacy_and_no_fault() {
     let engine = lab.engine().await;
     let id = paid(&lab, &engine, "world", "alice", "100").await;
     lab.sql("alter table postings.transaction disable trigger user; update postings.transaction set captured = null");
-    let report = replayed(&lab).await;
+    let report = replayed(&lab, &engine).await;
     assert_eq!((report.ok, report.legacy), (true, vec![id]));
 }
 
@@ -139,7 +140,7 @@ async fn tables_of_another_version_are_refused() {
             .await
             .expect("connected");
         assert_eq!(
-            replay(&session, &Schema::default())
+            replay(&session, &Schema::default(), &Ledger::default())
                 .await
                 .expect_err("refused")
                 .code(),
@@ -206,5 +207,80 @@ async fn the_tables_stand_in_a_schema_of_any_name() {
     assert_eq!(
         lab.sql("select count(*) from pg_namespace where nspname = 'books_2026'"),
         "0"
+    );
+}
+
+/// systems.md 3.5: the ledger and the tables, both ways: what a record committed is there, what is there a record committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_replay_compares_the_ledger_with_the_tables_both_ways() {
+    let off = "alter table postings.posting disable trigger user; alter table postings.transaction disable trigger user;";
+    let forged = "insert into postings.transaction (id, run, phase, digest, effective_at, captured) values (
+            'ffffffff-0000-7000-8000-000000000000', gen_random_uuid(), 'p', sha256(''), now(),
+            '[{\"source\": \"world\", \"destination\": \"eve\", \"asset\": \"EUR/2\", \"amount\": \"5\"}]');
+        insert into postings.account (address, overdraft) values ('eve', false);
+        insert into postings.posting values ('ffffffff-0000-7000-8000-000000000000', 1, 'world', 'eve', 'EUR/2', 5);
+        insert into postings.balance values ('eve', 'EUR/2', 5, 0);
+        update postings.balance set output = output + 5 where account = 'world'";
+    let lost =
+        "delete from postings.posting; delete from postings.transaction where reverses is not null;
+        delete from postings.transaction; delete from postings.balance";
+    let unreversed = "delete from postings.posting where transaction in (select id from postings.transaction where reverses is not null);
+        delete from postings.transaction where reverses is not null;
+        update postings.balance b set input = m.input, output = m.output from (
+          select account, sum(input) as input, sum(output) as output from (
+            select destination as account, amount as input, 0 as output from postings.posting
+            union all select source, 0, amount from postings.posting) p group by account) m where m.account = b.account";
+    for (damage, said) in [
+        ("", ""),
+        (forged, "no record committed transaction ffffffff"),
+        (lost, "which is not there"),
+        (unreversed, "nothing of its run reverses"),
+        (
+            "update postings.transaction set run = gen_random_uuid() where reverses is null",
+            "is not what record",
+        ),
+    ] {
+        let lab = lab().await;
+        let engine = lab.engine().await;
+        let row = completed(
+            run(
+                &engine,
+                &pay(),
+                json!({"from": "world", "to": "a", "amount": "7"}),
+            )
+            .await,
+        );
+        let plan = engine
+            .plan(row.id, std::collections::BTreeMap::new(), "back")
+            .await
+            .expect("planned");
+        engine.apply(&plan).await.expect("applied");
+        lab.sql(&format!("{off} {damage}"));
+        let report = replayed(&lab, &engine).await;
+        assert_eq!(report.ok, said.is_empty(), "{damage}: {report:?}");
+        assert!(
+            said.is_empty() || report.findings.iter().any(|f| f.message.contains(said)),
+            "{damage}: {report:?}"
+        );
+    }
+}
+
+/// systems.md 3.5: a record of an older format is legacy, not corruption.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_record_is_legacy_and_no_fault() {
+    let lab = lab().await;
+    let engine = lab.engine().await;
+    paid(&lab, &engine, "world", "alice", "100").await;
+    // What an older engine would have written: no undo data of ours.
+    lab.sql(
+        "alter table redress.record disable trigger user;
+         update redress.record set bytes = convert_to(replace(convert_from(bytes, 'UTF8'), '\"format\":1', '\"format\":0'), 'UTF8')
+         where kind = 'phase.committed'",
+    );
+    let report = replayed(&lab, &engine).await;
+    assert_eq!(
+        (report.ok, report.legacy_records.len()),
+        (true, 1),
+        "{report:?}"
     );
 }

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod locks;
+mod restore;
 mod runs;
 mod survey;
 

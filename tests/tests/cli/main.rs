@@ -1,6 +1,7 @@
 //! The `redress` command as a user meets it: exit status, JSON, errors and files, on a real server.
 
 mod bad_input;
+mod bounds;
 mod ceremony;
 mod grants;
 mod keys;
