@@ -1,6 +1,6 @@
 //! The `postings` adapter: double-entry transactions that balance, reversed by new transactions and never edited.
 //!
-//! * [`With`](with::With) is what a saga file gives; [`with`] has its shape.
+//! * [`With`] is what a saga file gives; [`with`] has its shape.
 //! * Amounts are whole numbers of an asset's smallest unit, as strings of digits.
 //! * A reversal mirrors the postings that were captured when the transaction committed: they stand in the phase's record
 //!   and in the transaction's row. The log of postings is never read for it. A signed receipt with its record will do too.
@@ -8,7 +8,7 @@
 //! * Deleting metadata leaves a tombstone; [`Kept`] is how a reader keeps metadata without bringing a deleted key back.
 //! * The tables come with [`Schema::up`] (`redress postings up`); [`replay`] recomputes them.
 //!
-//! From Rust the same phase is built with [`With`](with::With) and the typed builder, or an adapter of one's own calls
+//! From Rust the same phase is built with [`With`] and the typed builder, or an adapter of one's own calls
 //! [`Book::work`] on its transaction.
 //!
 //! **Invariant:** what is committed never changes. A second reversal is refused by a constraint, a used reference by
