@@ -387,6 +387,7 @@ impl Inner {
             );
             let context = compensation_context(live, unwind);
             let touched = self.act(session, live, action, &context, unwind).await?;
+            self.cover_way_back(session, live, unwind.plan).await?;
             push_action(&mut pages, action, unwind, touched)?;
             let moved = Moved {
                 keep_claims: false,
@@ -431,6 +432,25 @@ impl Inner {
         }
     }
 
+    /// Refuses what the actions of this transaction wrote or locked beyond what their phases declare.
+    async fn cover_way_back(
+        &self,
+        session: &Session,
+        live: &Live,
+        plan: &Plan,
+    ) -> Result<(), Error> {
+        let declared = declared(live, plan);
+        let beyond = self.written_beyond(session, &declared).await?;
+        if !beyond.is_empty() {
+            return Err(Error::Coverage {
+                phase: "compensation".to_owned(),
+                relations: beyond.join(", "),
+            });
+        }
+        self.cover_locks(session, "compensation", planned(live, plan))
+            .await
+    }
+
     async fn finish_unwind(
         &self,
         session: &Session,
@@ -439,16 +459,7 @@ impl Inner {
         entered: &Entered,
         mut pages: Pages<'_>,
     ) -> Result<Unwound, Error> {
-        let declared = declared(live, unwind.plan);
-        let beyond = self.written_beyond(session, &declared).await?;
-        if !beyond.is_empty() {
-            return Err(Error::Coverage {
-                phase: "compensation".to_owned(),
-                relations: beyond.join(", "),
-            });
-        }
-        self.cover_locks(session, "compensation", planned(live, unwind.plan))
-            .await?;
+        self.cover_way_back(session, live, unwind.plan).await?;
         let queries = live
             .definition()
             .snapshot

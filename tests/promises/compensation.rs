@@ -387,13 +387,17 @@ async fn an_approved_plan_that_cannot_finish_says_stuck_with_its_code() {
 /// F17 on the way back; and a revert that does not end, or writes what it may not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revert_that_misbehaves_is_stuck_and_leaves_nothing() {
-    for (how, named) in [
+    // In one transaction, and step by step: where one lies outside the database, each step is judged for itself.
+    let hows = [
         ("panic", "RD0316"),
         ("sleep", "RD0305"),
         ("write", "RD0302"),
         ("commit", "RD0307"),
         ("hide", "RD0309"),
-    ] {
+    ];
+    let both = hows.iter().flat_map(|how| [(how, false), (how, true)]);
+    for ((how, named), outside) in both {
+        let (how, named) = (*how, *named);
         let lab = lab().await;
         let adapter = Act::marking("act").reverts(move |tx, call| {
             Box::pin(async move {
@@ -417,6 +421,10 @@ async fn a_revert_that_misbehaves_is_stuck_and_leaves_nothing() {
                 }
             })
         });
+        let adapter = match outside {
+            true => adapter.outside(),
+            false => adapter,
+        };
         let engine = lab.engine_with(adapter.done()).await;
         let line = saga(
             "line",
