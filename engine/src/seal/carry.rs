@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::batch::{Candidate, Visible, batch};
 use super::error::SealError;
-use super::step::candidates;
+use super::read::candidates;
 use crate::archive::Archives;
 use crate::db::{DbError, Session};
 use crate::engine::Inner;

@@ -20,6 +20,7 @@ mod batch;
 mod carry;
 mod error;
 mod publish;
+mod read;
 mod step;
 
 use std::path::PathBuf;

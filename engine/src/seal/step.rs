@@ -1,11 +1,10 @@
 //! One batch: a transaction that reads what became visible, extends the tree, and commits the signed head.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use redress_ledger::keyring::Keyring;
 use redress_ledger::{Checkpoint, Frontier, Hash, Record};
 use redress_sql as sql;
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -13,6 +12,7 @@ use super::batch::{Batch, Candidate, Visible, batch};
 use super::carry::opening_of;
 use super::error::SealError;
 use super::publish::Publisher;
+use super::read::texts;
 use super::{Known, Sealer};
 use crate::crash;
 use crate::db::{DbError, Session};
@@ -36,12 +36,12 @@ pub(super) struct Step {
 }
 
 /// The head as the database has it, its row locked.
-struct Head {
-    generation: i64,
+pub(super) struct Head {
+    pub generation: i64,
     size: u64,
     root: Hash,
     edge: Vec<u8>,
-    sealed: Seen,
+    pub sealed: Seen,
     now: Seen,
 }
 
@@ -295,67 +295,6 @@ impl Sealer {
         Ok(Batch { leaves, waiting })
     }
 
-    /// Records of transactions that were not seen yet, and the first transaction that was left out.
-    async fn new_records(
-        &self,
-        session: &Session,
-        head: &Head,
-        limit: usize,
-    ) -> Result<(Vec<Candidate>, Option<u64>), Error> {
-        let read = self.engine.inner.prepare(session, sql::NEW_RECORDS).await?;
-        let mut limit = limit;
-        loop {
-            let rows_max = i64::try_from(limit).unwrap_or(i64::MAX);
-            let from = head.sealed.below.to_string();
-            let rows = session
-                .query(&read, &[&from, &rows_max, &head.generation])
-                .await
-                .map_err(DbError::from)?;
-            let whole = rows.len() < limit;
-            let mut records = candidates(&rows)?;
-            let Some(last) = records.last().map(|record| record.xid) else {
-                return Ok((records, None));
-            };
-            if whole {
-                return Ok((records, None));
-            }
-            // The last transaction may have more records than were read.
-            records.retain(|record| record.xid < last);
-            if !records.is_empty() {
-                return Ok((records, Some(last)));
-            }
-            limit = limit.saturating_mul(2);
-        }
-    }
-
-    /// Records of transactions that were in flight when the log was extended last.
-    async fn late_records(&self, session: &Session, head: &Head) -> Result<Vec<Candidate>, Error> {
-        if head.sealed.in_flight.is_empty() {
-            return Ok(Vec::new());
-        }
-        let read = self
-            .engine
-            .inner
-            .prepare(session, sql::LATE_RECORDS)
-            .await?;
-        let xids = texts(&head.sealed.in_flight);
-        let rows = session
-            .query(&read, &[&xids])
-            .await
-            .map_err(DbError::from)?;
-        candidates(&rows)
-    }
-
-    async fn keys_after(&self, session: &Session, seq: i64) -> Result<Vec<Candidate>, Error> {
-        let inner = &self.engine.inner;
-        let read = inner.prepare(session, sql::KEYRING_RECORDS).await?;
-        let rows = session
-            .query(&read, &[&inner.installation.keys_run, &seq])
-            .await
-            .map_err(DbError::from)?;
-        candidates(&rows)
-    }
-
     async fn commit(
         &self,
         session: &Session,
@@ -501,28 +440,6 @@ impl Sealer {
     }
 }
 
-impl Inner {
-    /// The last sealed record of each of these runs.
-    pub(super) async fn sealed_heads(
-        &self,
-        session: &Session,
-        generation: i64,
-        runs: &[Uuid],
-    ) -> Result<HashMap<Uuid, (i64, Hash)>, Error> {
-        let mut runs = runs.to_vec();
-        runs.sort_unstable();
-        runs.dedup();
-        let read = self.prepare(session, sql::SEALED_HEADS).await?;
-        let rows = session
-            .query(&read, &[&runs, &generation])
-            .await
-            .map_err(DbError::from)?;
-        rows.iter()
-            .map(|row| Ok((row.get(0), (row.get(1), hash_at(row, 2)?))))
-            .collect()
-    }
-}
-
 /// The log with a batch behind it, and the keys as they are then.
 fn extended(
     inner: &Inner,
@@ -571,24 +488,4 @@ fn push_key(keyring: &mut Keyring, key: &Candidate) -> Result<(), SealError> {
         why: error.to_string(),
     })?;
     Ok(keyring.push_unplaced(&record, key.hash)?)
-}
-
-pub(super) fn candidates(rows: &[Row]) -> Result<Vec<Candidate>, Error> {
-    rows.iter()
-        .map(|row| {
-            let xid: &str = row.get(0);
-            let xid = xid.parse();
-            Ok(Candidate {
-                xid: xid.map_err(|_| Error::Inconsistent("a transaction id".to_owned()))?,
-                run: row.get(1),
-                seq: row.get(2),
-                hash: hash_at(row, 3)?,
-                bytes: row.get(4),
-            })
-        })
-        .collect()
-}
-
-fn texts(xids: &BTreeSet<u64>) -> Vec<String> {
-    xids.iter().map(u64::to_string).collect()
 }
