@@ -1126,12 +1126,12 @@ BODY_MEMBERS = {
 class Keyring:
     """Follows the root acts of a log: which keys count at the position that was reached."""
 
-    def __init__(self, trust, generation):
-        self.trust, self.generation = trust, generation
-        self.keys, self.publics = {}, set()
-        self.root, self.log, self.basis = None, None, None
-        self.root_run, self.used = None, {}
-        self.roots_named, self.pinned = False, None
+    def __init__(self, trust, generation, used):
+        self.trust, self.generation, self.used = trust, generation, used
+        self.keys, self.publics, self.opened_with = {}, set(), []
+        self.root, self.first_root, self.log, self.basis = None, None, None, None
+        self.root_run, self.roots_named = None, False
+        self.pinned, self.carried = None, None
         self.doubtful = set()
 
     def find(self, key_id):
@@ -1272,7 +1272,7 @@ class Keyring:
         elif kind == "key.rotated":
             allowed = {"root", "decision"} if "root" in body else {"old", "new", "decision"}
         elif kind == "generation.opened":
-            allowed = {"generation", "checkpoint", "root", "log", "keys", "decision"}
+            allowed = {"generation", "checkpoint", "carried", "root", "log", "keys", "decision"}
         else:
             return
         for name in sorted(set(body) ^ allowed):
@@ -1298,7 +1298,8 @@ class Keyring:
             for vkey, role in new:
                 self._add(vkey, role)
             self._set_root(root)
-            self.log = log.id
+            self.first_root, self.log = root, log.id
+            self.opened_with = [(vkey, role) for vkey, role in new if role != "log"]
 
         return apply, None, root
 
@@ -1310,11 +1311,16 @@ class Keyring:
             raise Fault("RD0660", "the body's member is missing or not valid: checkpoint")
         pinned = Checkpoint(body["checkpoint"].encode())
         prefix, _, number = pinned.origin.rpartition("/gen/")
-        older = re.match(r"[1-9][0-9]{0,15}\Z", number) and int(number) < self.generation
+        older = re.match(r"[1-9][0-9]{0,15}\Z", number) and int(number) == self.generation - 1
         if prefix != record.origin or not older:
             raise Fault("RD0646", f"the pinned checkpoint is of another log: {pinned.origin}")
         pinned.note.verify(self.trust)
-        self.pinned = pinned
+        carried = body["carried"]
+        good = isinstance(carried, dict) and set(carried) == {"size", "sealed", "root"}
+        good = good and is_int(carried["size"]) and is_int(carried["sealed"]) and is_hash(carried["root"])
+        if not good or not 1 <= carried["size"] <= INTEGER_MAX or not 0 <= carried["sealed"] <= carried["size"]:
+            raise Fault("RD0660", "the body's member is missing or not valid: carried")
+        self.pinned, self.carried = pinned, carried
         keys = []
         for one in body["keys"]:
             if not isinstance(one, dict) or set(one) != {"vkey", "role"}:
@@ -1427,6 +1433,113 @@ def _is_positive(value):
 
 def _plain_uuid(value):
     return isinstance(value, str) and _UUID.match(value) is not None
+
+
+class Log:
+    """One generation's log: its keys, and the tree of what is carried of it."""
+
+    def __init__(self, trust, generation, used):
+        self.keyring = Keyring(trust, generation, used)
+        self.authority = Authority(self.keyring)
+        self.tree = Tree()
+
+
+class Logs:
+    """The log of each generation, the newest first; each stands whole in the next, behind its first leaf."""
+
+    def __init__(self, trust, generation, remembered):
+        self.trust, self.generation, self.used = trust, generation, {}
+        self.all, self.doubtful = [Log(trust, generation, self.used)], set()
+        # (generation, size) of heads that the reviewer remembers -> the root that so many carried records give
+        self.remembered = dict.fromkeys(remembered)
+
+    def place(self, record, position):
+        """How many generations ago the record's own log was, and its position there."""
+        depth, at = 0, position
+        while at > 0 and self.generation - depth > 1:
+            carried = self.all[depth].keyring.carried
+            if carried is None:
+                raise Fault("RD0575", "the first leaf, which opens the log, is not there")
+            if at > carried["size"]:
+                break
+            depth, at = depth + 1, at - 1
+            if depth == len(self.all):
+                self.all.append(Log(self.trust, self.generation - depth, self.used))
+        expected = self.generation - depth
+        if record.generation != expected:
+            if position == 0 and record.generation < expected and expected > 1:
+                raise Fault("RD0575", "the first leaf is of another generation")
+            raise Fault("RD0634", f"generation {record.generation}, where one of {expected} stands")
+        return depth, at
+
+    def judge(self, run, record, digest, place):
+        depth, position = place
+        log = self.all[depth]
+        log.keyring.push(record, digest, position)
+        log.authority.push(run, record, digest, position)
+        if record.kind != "key.compromised":
+            return
+        self.doubtful.update(at + depth for at in log.keyring.doubtful)
+        since = record.body["since"] + depth
+        for shift, older in enumerate(self.all[depth + 1 :], depth + 1):
+            key = older.keyring.keys.get(record.body["key"])
+            if key is not None:
+                self.doubtful.update(at + shift for at in key.signed_at if at + shift >= since)
+
+    def compare(self, digest, depth):
+        """The trees of the older logs, against what the openings say of them."""
+        for number in range(1, depth + 1):
+            tree, keyring = self.all[number].tree, self.all[number - 1].keyring
+            tree.add(bytes.fromhex(digest))
+            pinned, carried = keyring.pinned, keyring.carried
+            head = (self.generation - number, tree.size)
+            if tree.size not in (pinned.size, carried["size"]) and head not in self.remembered:
+                continue
+            root = tree.root()
+            if tree.size == pinned.size and tree.size <= carried["sealed"] and root != pinned.root:
+                raise Fault("RD0656", "a fork: the carried records are not those of the pinned checkpoint")
+            if tree.size == carried["size"] and root.hex() != carried["root"]:
+                raise Fault("RD0655", "the carried records are not those that the generation was opened with")
+            if head in self.remembered and tree.size <= carried["sealed"]:
+                self.remembered[head] = root
+
+    def carried(self, size):
+        """Each log that is there as a whole: its depth, its keys, and those of the log after it."""
+        found = []
+        for depth in range(1, len(self.all)):
+            newer = self.all[depth - 1].keyring
+            if newer.carried is None or size - (depth - 1) <= newer.carried["size"]:
+                break
+            found.append((depth, self.all[depth].keyring, newer))
+        return found
+
+    def check_continued(self, size):
+        for depth, older, newer in self.carried(size):
+            before, root = older.root, newer.first_root
+            same = before.threshold == root.threshold and before.keys.keys() == root.keys.keys()
+            if not same or any(before.keys[k].public != root.keys[k].public for k in root.keys):
+                raise Fault("RD0578", "a generation goes on with another root", position=depth - 1)
+            for vkey, role in newer.opened_with:
+                known = older.keys.get(vkey.id)
+                good = known is not None and known.valid and known.role == role
+                if not good or known.vkey.public != vkey.public:
+                    raise Fault("RD0573", f"no such key is in force: {vkey.id}", position=depth - 1)
+
+    def roots_named(self, size):
+        rings = [self.all[0].keyring] + [older for _, older, _ in self.carried(size)]
+        return any(ring.roots_named for ring in rings)
+
+    def is_cut_off(self):
+        rings = [log.keyring for log in self.all if log.keyring.carried is not None]
+        return any(ring.pinned.size > ring.carried["sealed"] for ring in rings)
+
+    def head(self, generation, size):
+        """The root that an older log had at a size; None if nothing here says."""
+        newer = self.generation - generation - 1
+        pinned = self.all[newer].keyring.pinned if 0 <= newer < len(self.all) else None
+        if pinned is not None and pinned.size == size:
+            return pinned.root
+        return self.remembered.get((generation, size))
 
 
 # --- authority: whether what was done was allowed ------------------------------------------------------
@@ -2028,11 +2141,12 @@ class Verifier:
         for path in self.files.listed:
             if path == "FORMAT.md" or path.split("/")[0] == "receipts":
                 self.files.check_hash(path)
-        self.keyring = Keyring(self.trust, self.manifest.generation)
-        self.authority = Authority(self.keyring)
+        older = [self._of_older(one) for one in self.remembered if one.origin != self.manifest.log]
+        self.logs = Logs(self.trust, self.manifest.generation, [one for one in older if one])
+        self.keyring = self.logs.all[0].keyring
         self.runs, self.blobs = Runs(), {}
         self.blob_files = {p[6:] for p in self.files.listed if p.startswith("blobs/")}
-        self.erased, self.carried = set(), False
+        self.erased = set()
         if self.manifest.kind == "ledger":
             self._ledger()
         else:
@@ -2310,23 +2424,14 @@ class Verifier:
         manifest, was_open = self.manifest, Runs.is_open(run)
         if record.origin != manifest.origin:
             raise Fault("RD0651", f"the record belongs to another environment: {record.origin}")
-        carried = record.generation < manifest.generation
-        if record.generation > manifest.generation or (carried and manifest.generation == 1):
-            raise Fault("RD0634", f"the record is of generation {record.generation}")
-        if carried and position == 0:
-            raise Fault("RD0575", "the first leaf is of another generation")
+        place = self.logs.place(record, position)
         run.push(record, digest)
         if manifest.kind == "run" and not run.system and record.run != manifest.run:
             raise Fault("RD0719", "the record is of a run that the bundle is not about")
-        if carried:
-            # Its decisions were judged by keys at positions of an older log: this one cannot say.
-            self.carried = True
-            if record.kind in MOVES_BASIS:
-                run.basis_seq, run.basis_hash = record.seq, digest
-        else:
-            self.keyring.push(record, digest, position)
-            self.authority.push(run, record, digest, position)
+        self.logs.judge(run, record, digest, place)
         self._blobs(record, position)
+        if manifest.kind == "ledger":
+            self.logs.compare(digest, place[0])
         if run.count == 1:
             self.report.runs += 1
         self.runs.put(record.run, run, was_open)
@@ -2365,9 +2470,11 @@ class Verifier:
         if manifest.size and self.trust.logs and self.keyring.log not in manifest.signed:
             raise Fault("RD0647", f"the log key in force is {self.keyring.log}, it did not sign this",
                         file="manifest")  # fmt: skip
-        if manifest.size and self.trust.sovereigns() and not self.keyring.roots_named:
+        if manifest.size:
+            self.logs.check_continued(manifest.size)
+        if manifest.size and self.trust.sovereigns() and not self.logs.roots_named(manifest.size):
             raise Fault("RD0578", "the roots of the ledger are not those of the trust file", position=0)
-        report.doubtful = list(self.keyring.doubtful)
+        report.doubtful = list(self.logs.doubtful)
         if manifest.kind == "run":
             report.complete = not Runs.is_open(self.runs.get(manifest.run))
         else:
@@ -2385,8 +2492,10 @@ class Verifier:
             warn("no-trusted-root", incomplete=True)
         elif self.trust.root is None:
             warn("root-threshold-not-stated")
-        if self.carried:
+        if manifest.size and len(self.logs.carried(manifest.size)) < manifest.generation - 1:
             warn("carried-records", incomplete=True)
+        if self.logs.is_cut_off():
+            warn("older-log-cut-off")
         if not self.report.complete:
             warn("open-runs")
         if self.report.doubtful:
@@ -2397,17 +2506,24 @@ class Verifier:
             if remembered.origin != manifest.log:
                 self._remembered_elsewhere(remembered)
 
-    def _remembered_elsewhere(self, remembered):
-        """One of an older generation is good if it is the one that this generation pinned."""
+    def _of_older(self, remembered):
+        """Generation and size of a remembered head of an older log; None if it is of another one."""
         prefix, _, number = remembered.origin.rpartition("/gen/")
         older = prefix == self.manifest.origin and re.match(r"[1-9][0-9]{0,15}\Z", number)
         if not older or int(number) > self.manifest.generation:
+            return None
+        return int(number), remembered.size
+
+    def _remembered_elsewhere(self, remembered):
+        """One of an older generation is good if the records give it, or the next one pinned it."""
+        older = self._of_older(remembered)
+        if older is None:
             raise Fault("RD0646", f"the remembered checkpoint is of another log: {remembered.origin}")
-        pinned = self.keyring.pinned
-        if pinned is None or (pinned.origin, pinned.size) != (remembered.origin, remembered.size):
+        root = self.logs.head(*older)
+        if root is None:
             self.report.warn("remembered-not-comparable", incomplete=True)
-        elif pinned.root != remembered.root:
-            raise Fault("RD0656", "a fork: the pinned checkpoint has another root", position=0)
+        elif root != remembered.root:
+            raise Fault("RD0656", "a fork: the older log has another root at this size", position=0)
 
 
 # --- the command -------------------------------------------------------------------------------------

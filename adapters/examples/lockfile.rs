@@ -1,4 +1,4 @@
-//! The saga `lockfile`, embedded: two directories updated together, then an update that fails and is brought back.
+//! A saga as `examples/lockfile`, embedded: two directories updated together, then an update that fails and is brought back.
 //!
 //! ```text
 //! DATABASE_URL=postgresql://… cargo run -p redress-adapters --example lockfile
@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
 
     for version in ["1.1.0", "0.2.0"] {
-        let start = engine.start("lockfile", input(version));
+        let start = engine.start("lockfile-embedded", input(version));
         let (_, outcome) = engine.start_and_drive(start).await?;
         match outcome {
             Outcome::Completed(run) => println!("{version}: run {} completed", run.id),
@@ -100,7 +100,7 @@ fn lockfile() -> Result<Definition, redress::definition::Invalid> {
             "params": ["/run/id"], "rows": 1,
         }],
     });
-    Saga::new("lockfile", 1)
+    Saga::new("lockfile-embedded", 1)
         .description(
             "Update manifest and lock of a project and its mirror, and record the release.",
         )

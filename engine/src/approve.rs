@@ -98,7 +98,8 @@ impl Engine {
         let trusted = inner.trusted(&session).await?;
         let verified = trusted.verify(&envelope).map_err(Error::from);
         let judged = verified.and_then(|verified| {
-            let counting = inner.judge_approval(verified, &live, stored, &envelope, &now)?;
+            let when = (inner.installation.generation, now.as_str());
+            let counting = inner.judge_approval(verified, &live, stored, &envelope, when)?;
             counting.into_iter().next().ok_or_else(|| {
                 Error::ApprovalsMissing("the requester of a plan cannot approve it".to_owned())
             })
@@ -173,11 +174,16 @@ pub(crate) fn signed_body(approval: &Approval, envelope: &Envelope, keyring: i64
 }
 
 impl Inner {
-    fn expected_of<'a>(&'a self, live: &Live, stored: &StoredPlan, now: &'a str) -> Expected<'a> {
+    fn expected_of<'a>(
+        &'a self,
+        live: &Live,
+        stored: &StoredPlan,
+        (generation, now): (i64, &'a str),
+    ) -> Expected<'a> {
         let mut expected = Expected::new(
             Purpose::PlanApprove,
             &self.installation.origin,
-            self.installation.generation,
+            generation,
             now,
         );
         expected.run = Some(live.row.id);
@@ -193,11 +199,11 @@ impl Inner {
         live: &Live,
         stored: &StoredPlan,
         envelope: &Envelope,
-        now: &str,
+        when: (i64, &str),
     ) -> Result<Vec<Approval>, Error> {
         verified
             .decision
-            .check(&self.expected_of(live, stored, now))?;
+            .check(&self.expected_of(live, stored, when))?;
         let requester = &stored.plan.cause.requester;
         let counting = verified
             .signers
@@ -242,13 +248,17 @@ impl Inner {
                 trusted = Some(self.trusted(session).await?);
             }
             let Some(trusted) = &trusted else { continue };
-            let verified = match keys {
-                Judged::Now => trusted.verify(&envelope),
-                Judged::ThenAsRecorded => trusted.verify_in(&entry.record, &envelope),
+            // What counts now was decided in this generation; what is under way may have been approved in one before.
+            let (verified, generation) = match keys {
+                Judged::Now => (trusted.verify(&envelope), self.installation.generation),
+                Judged::ThenAsRecorded => (
+                    trusted.verify_in(&entry.record, &envelope),
+                    entry.record.generation,
+                ),
             };
-            let judged = verified
-                .map_err(Error::from)
-                .and_then(|verified| self.judge_approval(verified, live, stored, &envelope, now));
+            let judged = verified.map_err(Error::from).and_then(|verified| {
+                self.judge_approval(verified, live, stored, &envelope, (generation, now))
+            });
             match judged {
                 Ok(counting) => approvals.extend(counting),
                 // It counted once; an expired or revoked signer counts no more.

@@ -2,24 +2,29 @@
 //!
 //! **Invariant:** one transaction: the generation rises, the keyring begins anew with the root and the keys that were
 //! valid, and its first record, signed by that root, names the last head that somebody outside remembered. What was
-//! recorded before is carried into the new log; what the old one signed beyond it stays provable from its own files.
+//! recorded before is carried into the new log, whole and in its order, and the root signs for it; what the old one
+//! signed beyond it stays provable from its own files.
 //!
 //! **What can go wrong:** workers of the old generation that still run. On another server they cannot connect; on the
-//! same one they are stopped first (kill switch), since the records that they would write would pass for carried ones.
+//! same one the database waits for what they are writing and refuses what they write later.
+//!
+//! **What can go wrong:** a database that is no part of the log that is to be remembered: that is a fork, and no root
+//! can open a generation behind a head that this database contradicts.
 
-use redress_ledger::keyring::{KeyRole, Keyring, Root, Standing, Terms, body};
+use redress_ledger::keyring::{Carried, KeyRole, Keyring, Standing, Terms, body};
 use redress_ledger::note::Note;
-use redress_ledger::{Checkpoint, Kind, SigningKey, Vkey, log_origin};
+use redress_ledger::{Checkpoint, Hash, Kind, SigningKey, Vkey, log_origin};
 use redress_sql as sql;
 use uuid::Uuid;
 
 use crate::ceremony::KEYS_LOG;
 use crate::crash;
-use crate::db::DbError;
-use crate::engine::Engine;
+use crate::db::{DbError, Session};
+use crate::engine::{Engine, Inner};
 use crate::error::Error;
+use crate::schema::Installation;
 use crate::seal::SealError;
-use crate::tx::{Commit, end};
+use crate::tx::{Commit, end, hash_at};
 
 impl Engine {
     /// Opens the next generation behind `remembered`, the exact bytes of the last head that was anchored or that anybody
@@ -28,8 +33,8 @@ impl Engine {
     /// Every engine of the old generation must be built anew afterwards, this one too.
     ///
     /// # Errors
-    /// [`Error::Seal`] when the ledger was never opened or the head is not one that its log signed; [`Error::Keyring`]
-    /// when the root's threshold is not met: nothing was written.
+    /// [`Error::Seal`] when the ledger was never opened, the head is not one that its log signed, or the records are not
+    /// those that were signed; [`Error::Keyring`] when the root's threshold is not met: nothing was written.
     pub async fn open_generation(
         &self,
         remembered: &[u8],
@@ -38,47 +43,17 @@ impl Engine {
         reason: &str,
     ) -> Result<i64, Error> {
         let inner = &self.inner;
-        let file = inner.trust.as_ref().ok_or(Error::NoTrust)?;
         let session = inner.session().await?;
-        let old = inner.read_keyring(&session, file).await?;
-        let old = old.ok_or(SealError::NotOpened)?;
-        let note = pinned(
-            &inner.installation.origin,
-            inner.installation.generation,
-            &old,
-            remembered,
-        )?;
-        let generation = inner.installation.generation + 1;
-        let now = inner.now(&session).await?;
-        let (root, others) = (in_force(&old)?, others(&old));
-        let body = body::generation_opened(generation, &note, root, log, &others);
-        let mut keyring = Keyring::with_trust(generation, file.clone());
-        let terms = Terms {
-            id: Uuid::now_v7(),
-            origin: inner.installation.origin.clone(),
-            not_after: inner.valid_until(&now)?,
-            reason: reason.to_owned(),
-        };
-        let act = keyring.act(Kind::GenerationOpened, body, terms)?;
-        let body = act.record_body(&act.sign(signers)?);
         session
             .batch_execute("begin")
             .await
             .map_err(DbError::from)?;
         let result = async {
-            let open = inner.prepare(&session, sql::OPEN_GENERATION).await?;
-            session
-                .query_one(&open, &[&generation, &Uuid::now_v7()])
-                .await
-                .map_err(DbError::from)?;
-            let mut head = inner.enter_log(&session, KEYS_LOG).await?;
-            head.generation = generation;
-            let seq = head.seq;
-            let (record, encoded) = inner.next_of(&mut head, Kind::GenerationOpened, body)?;
-            keyring.push_unplaced(&record, encoded.hash)?;
-            keyring.check_roots(file)?;
+            let (generation, seq, bytes) = inner
+                .next_generation(&session, remembered, log, signers, reason)
+                .await?;
             inner
-                .append_bytes(&session, KEYS_LOG, seq, &[encoded.bytes])
+                .append_bytes(&session, KEYS_LOG, seq, &[bytes])
                 .await?;
             crash::point("generation.before_commit");
             match end(&session, async { Ok(()) }).await {
@@ -91,6 +66,86 @@ impl Engine {
             inner.rollback(&session).await;
         }
         result
+    }
+}
+
+impl Inner {
+    /// Ends the old log and makes the record that opens the next one: its generation, its place before, its bytes.
+    async fn next_generation(
+        &self,
+        session: &Session,
+        remembered: &[u8],
+        log: &Vkey,
+        signers: &[&SigningKey],
+        reason: &str,
+    ) -> Result<(i64, i64, Vec<u8>), Error> {
+        let file = self.trust.as_ref().ok_or(Error::NoTrust)?;
+        let Installation {
+            origin,
+            generation: before,
+            keys_run,
+            ..
+        } = &self.installation;
+        let generation = before + 1;
+        let open = self.prepare(session, sql::OPEN_GENERATION).await?;
+        let row = session
+            .query_one(&open, &[&generation, &Uuid::now_v7()])
+            .await
+            .map_err(DbError::from)?;
+        let sealed = u64::try_from(row.get::<_, i64>(0)).unwrap_or_default();
+        let sealed = (sealed, hash_at(&row, 1)?);
+        // Nobody writes any more for the old generation: what there is now is all that there will be.
+        let old = self.read_keyring(session, file).await?;
+        let old = old.ok_or(SealError::NotOpened)?;
+        let note = pinned(origin, *before, &old, remembered)?;
+        let size = self.end_log(session, *before, *keys_run).await?;
+        let carried = self
+            .carried_root(session, *before, &note, sealed, size)
+            .await?;
+        let root = old.root().ok_or(SealError::NotOpened)?;
+        let body = body::generation_opened(generation, &note, &carried, root, log, &others(&old));
+        let mut keyring = Keyring::with_trust(generation, file.clone());
+        let terms = Terms {
+            id: Uuid::now_v7(),
+            origin: origin.clone(),
+            not_after: self.valid_until(&self.now(session).await?)?,
+            reason: reason.to_owned(),
+        };
+        let act = keyring.act(Kind::GenerationOpened, body, terms)?;
+        let body = act.record_body(&act.sign(signers)?);
+        let mut head = self.enter_log(session, KEYS_LOG).await?;
+        head.generation = generation;
+        let seq = head.seq;
+        let (record, encoded) = self.next_of(&mut head, Kind::GenerationOpened, body)?;
+        keyring.push_unplaced(&record, encoded.hash)?;
+        keyring.check_continues(&old)?;
+        keyring.check_roots(file)?;
+        Ok((generation, seq, encoded.bytes))
+    }
+
+    /// What the root signs about the old log: it must be the one that was signed, as far as it was.
+    async fn carried_root(
+        &self,
+        session: &Session,
+        generation: i64,
+        pinned: &Note,
+        (sealed, root): (u64, Hash),
+        size: u64,
+    ) -> Result<Carried, Error> {
+        let pinned = Checkpoint::peek(&pinned.to_bytes()).map_err(SealError::from)?;
+        for (at, expected, whose) in [
+            (sealed, root, "that the database remembers"),
+            (pinned.size, pinned.root, "that is to be remembered"),
+        ] {
+            if at <= sealed && self.root_of_leaves(session, generation, at).await? != expected {
+                return Err(SealError::Fork(format!(
+                    "the first {at} leaves of this database are not those of the head {whose}"
+                ))
+                .into());
+            }
+        }
+        let root = self.root_of_leaves(session, generation, size).await?;
+        Ok(Carried { size, sealed, root })
     }
 }
 
@@ -107,10 +162,6 @@ fn pinned(origin: &str, generation: i64, keyring: &Keyring, bytes: &[u8]) -> Res
         }
     }
     Ok(found?)
-}
-
-fn in_force(keyring: &Keyring) -> Result<&Root, Error> {
-    Ok(keyring.root().ok_or(SealError::NotOpened)?)
 }
 
 /// Every valid key but the root's and the log's.

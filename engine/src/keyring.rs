@@ -8,12 +8,13 @@
 //!
 //! **Not here:** what the records of the keys must hold (`redress_ledger::keyring`), and changing them (`ceremony`).
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redress_ledger::decision::DecisionError;
 use redress_ledger::keyring::{KeyRole, Keyring, KeyringError};
 use redress_ledger::trust::Trust;
-use redress_ledger::{Envelope, Record, Verified, leaf_hash};
+use redress_ledger::{Envelope, Hash, Record, Verified, leaf_hash};
 use redress_sql as sql;
 use serde_json::Value;
 use uuid::Uuid;
@@ -29,6 +30,8 @@ pub(crate) struct Trusted {
     /// The number of the keyring's last record; 0 before the ledger is opened.
     pub seq: i64,
     keyring: Option<Keyring>,
+    /// Those of the generations before, by generation, each continued by the next.
+    older: BTreeMap<i64, Keyring>,
     file: Trust,
 }
 
@@ -48,7 +51,8 @@ impl Trusted {
         envelope: &Envelope,
     ) -> Result<Verified, DecisionError> {
         let stamp = record.body.get("keyring").and_then(Value::as_u64);
-        match (&self.keyring, stamp) {
+        let keyring = self.older.get(&record.generation);
+        match (keyring.or(self.keyring.as_ref()), stamp) {
             (Some(keyring), Some(stamp)) if stamp > 0 => keyring.verify_at(envelope, stamp),
             _ => envelope.verify(&self.file),
         }
@@ -57,7 +61,8 @@ impl Trusted {
     /// Every person's key that counts or once counted: for whoever reads what was decided in the past.
     pub fn ever(&self) -> Trust {
         let mut trust = self.file.clone();
-        for key in self.keyring.iter().flat_map(Keyring::keys) {
+        let keyrings = self.older.values().chain(&self.keyring);
+        for key in keyrings.flat_map(Keyring::keys) {
             if let KeyRole::Person(role) = key.role() {
                 // A key of the file is known already.
                 let _ = trust.add(role, key.vkey().clone());
@@ -91,9 +96,11 @@ impl Inner {
             return Ok(trusted);
         }
         let keyring = self.read_keyring(session, file).await?;
+        let older = self.older_keyrings(session, keyring.as_ref()).await?;
         let trusted = Arc::new(Trusted {
             seq,
             keyring,
+            older,
             file: file.clone(),
         });
         *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&trusted));
@@ -117,20 +124,10 @@ impl Inner {
         session: &Session,
         file: &Trust,
     ) -> Result<Option<Keyring>, Error> {
-        let read = self.prepare(session, sql::RECORDS_OF_RUN).await?;
-        let rows = session
-            .query(&read, &[&self.installation.keys_run, &0_i64])
-            .await
-            .map_err(DbError::from)?;
-        let mut keyring = Keyring::with_trust(self.installation.generation, file.clone());
-        for row in &rows {
-            let bytes: &[u8] = row.try_get("bytes").map_err(DbError::from)?;
-            let record = Record::decode(bytes).map_err(|source| LogError::Record {
-                seq: row.get(0),
-                run: self.installation.keys_run,
-                source,
-            })?;
-            keyring.push_unplaced(&record, leaf_hash(bytes))?;
+        let (generation, run) = (self.installation.generation, self.installation.keys_run);
+        let mut keyring = Keyring::with_trust(generation, file.clone());
+        for (record, hash) in self.keyring_records(session, run).await? {
+            keyring.push_unplaced(&record, hash)?;
         }
         if keyring.root().is_none() {
             // A later generation is opened in the transaction that begins it: an empty one was tampered with.
@@ -141,6 +138,52 @@ impl Inner {
         }
         keyring.check_roots(file)?;
         Ok(Some(keyring))
+    }
+
+    /// The keyrings of the generations before: what was decided by them goes on counting. One that the next did not go
+    /// on with is not ours.
+    async fn older_keyrings(
+        &self,
+        session: &Session,
+        newest: Option<&Keyring>,
+    ) -> Result<BTreeMap<i64, Keyring>, Error> {
+        let mut older = BTreeMap::new();
+        for run in &self.installation.old_keys {
+            let records = self.keyring_records(session, *run).await?;
+            let generation = records.first().map(|(record, _)| record.generation);
+            let generation = generation.ok_or(KeyringError::NotOpened)?;
+            let mut keyring = Keyring::new(generation);
+            for (record, hash) in &records {
+                keyring.push_unplaced(record, *hash)?;
+            }
+            older.insert(generation, keyring);
+        }
+        let newer = older.values().skip(1).chain(newest);
+        for (newer, older) in newer.zip(older.values()) {
+            newer.check_continues(older)?;
+        }
+        Ok(older)
+    }
+
+    async fn keyring_records(
+        &self,
+        session: &Session,
+        run: Uuid,
+    ) -> Result<Vec<(Record, Hash)>, Error> {
+        let read = self.prepare(session, sql::RECORDS_OF_RUN).await?;
+        let rows = session
+            .query(&read, &[&run, &0_i64])
+            .await
+            .map_err(DbError::from)?;
+        let mut records = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let bytes: &[u8] = row.try_get("bytes").map_err(DbError::from)?;
+            let seq = row.get(0);
+            let decoded = Record::decode(bytes);
+            let record = decoded.map_err(|source| LogError::Record { seq, run, source })?;
+            records.push((record, leaf_hash(bytes)));
+        }
+        Ok(records)
     }
 }
 

@@ -202,14 +202,10 @@ impl Inner {
         })
     }
 
+    /// What a decision must be made for; one of an older generation was, and is judged by its keys.
     fn expected<'a>(&'a self, purpose: Purpose, record: &'a Record) -> Expected<'a> {
         let installation = &self.installation;
-        Expected::new(
-            purpose,
-            &installation.origin,
-            installation.generation,
-            &record.at,
-        )
+        Expected::new(purpose, &installation.origin, record.generation, &record.at)
     }
 
     /// Whether any of the records that `named` picks is proven; else why the last one is not.

@@ -4,4 +4,5 @@
 //! that a program or a test needs no path, and builds the same saga with the typed builder.
 
 pub mod cutover;
+pub mod release;
 pub mod transfer;

@@ -21,6 +21,7 @@ mod folder;
 mod heads;
 mod ledger;
 mod list;
+mod logs;
 mod manifest;
 mod path;
 mod records;

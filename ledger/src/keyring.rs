@@ -18,6 +18,7 @@
 mod act;
 mod archived;
 pub mod body;
+mod carried;
 mod change;
 mod error;
 mod known;
@@ -40,11 +41,13 @@ use crate::used::{Use, Used};
 
 pub use crate::act::{ACT_PAYLOAD_TYPE, Act, DECISION_MEMBER, Terms};
 pub use archived::Archived;
+pub use carried::Carried;
 pub use error::KeyringError;
 pub use known::{KeyRole, LedgerKey, Standing};
 pub use lack::Lack;
 pub use root::{ROOT_KEYS_MAX, Root};
 
+use carried::Older;
 use change::Change;
 
 /// The keys of a ledger as its records say, up to the last record that was pushed.
@@ -59,7 +62,7 @@ pub struct Keyring {
     /// From which size of the log on each key of the log is in force.
     logs: Vec<(u64, KeyId)>,
     basis: Option<Basis>,
-    pinned: Option<Checkpoint>,
+    older: Option<Older>,
     doubtful: BTreeSet<u64>,
     pub(crate) used: Used,
 }
@@ -89,7 +92,7 @@ impl Keyring {
             roots: Vec::new(),
             logs: Vec::new(),
             basis: None,
-            pinned: None,
+            older: None,
             doubtful: BTreeSet::new(),
             used: Used::new(),
         }
@@ -191,7 +194,7 @@ impl Keyring {
                 root,
                 log,
                 others,
-                pinned,
+                older,
             } => {
                 for (_, vkey) in root.keys() {
                     self.add(vkey.clone(), KeyRole::SOVEREIGN, place);
@@ -201,7 +204,7 @@ impl Keyring {
                     self.add(vkey, role, place);
                 }
                 self.roots.push(root);
-                self.pinned = pinned;
+                self.older = older;
             }
             Change::Add(vkey, role) => self.add(vkey, role, place),
             Change::Replace { old, new, role } => {
@@ -354,9 +357,34 @@ impl Keyring {
         &self.doubtful
     }
 
-    /// The head of an older generation that this one continues.
+    /// The head of the generation before that somebody outside remembered.
     pub fn pinned(&self) -> Option<&Checkpoint> {
-        self.pinned.as_ref()
+        self.older.as_ref().map(|older| &older.pinned)
+    }
+
+    /// The log that this one carries on; `None` in the first generation.
+    pub fn carried(&self) -> Option<&Carried> {
+        self.older.as_ref().map(|older| &older.carried)
+    }
+
+    /// Where a key signed what was accepted.
+    pub(crate) fn signed_at(&self, id: &KeyId) -> &[u64] {
+        self.keys.get(id).map_or(&[], |key| &key.signed_at)
+    }
+
+    /// Checks that this ledger goes on with the root and with keys that the one before it had in force at its end.
+    pub fn check_continues(&self, before: &Keyring) -> Result<(), KeyringError> {
+        if self.roots.first() != before.roots.last() {
+            return Err(KeyringError::OtherRoots);
+        }
+        let restated = self.keys.values().filter(|key| key.since == 0);
+        for key in restated.filter(|key| key.role != KeyRole::Log) {
+            match before.standing(key.vkey.id()) {
+                Standing::Valid(known) if (&known.vkey, known.role) == (&key.vkey, key.role) => {}
+                _ => return Err(KeyringError::NotInForce(key.vkey.id().to_string())),
+            }
+        }
+        Ok(())
     }
 
     /// The run that the keys are records of.

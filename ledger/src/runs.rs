@@ -109,11 +109,6 @@ impl Run {
         let mut judge = ByKeyring { ring, position };
         self.authority.push(&mut judge, record, hash)
     }
-
-    /// Follows a record whose decisions the log of another generation has judged.
-    pub(crate) fn carry(&mut self, record: &Record, hash: Hash) {
-        self.authority.carry(record, hash);
-    }
 }
 
 #[cfg(test)]

@@ -289,7 +289,9 @@ begin
          error = coalesce(p_error, r.error),
          plan = coalesce(p_plan, r.plan)
    where r.id = p_run and r.epoch = p_epoch and r.state = p_was_state
-     and r.phase is not distinct from p_was_phase and r.seq = p_seq and r.head = p_head;
+     and r.phase is not distinct from p_was_phase and r.seq = p_seq and r.head = p_head
+     -- Read behind the insert, which waits for whoever opens the next generation.
+     and (j is null or (j ->> 'generation')::bigint = (select i.generation from installation i));
   if not found then
     raise exception 'fenced: the run has moved on (epoch % now): %', (select r.epoch from run r where r.id = p_run), p_run
       using errcode = 'RDR02';
@@ -434,7 +436,11 @@ begin
       perform use_decision(j -> 'body', s.run, n);
     end if;
   end loop;
-  update system_log l set seq = n, head = s.head where l.name = p_log;
+  update system_log l set seq = n, head = s.head
+   where l.name = p_log and (j is null or (j ->> 'generation')::bigint = (select i.generation from installation i));
+  if not found then
+    raise exception 'fenced: the ledger is of another generation than this engine' using errcode = 'RDR06';
+  end if;
   return s.head;
 end $$;
 

@@ -59,10 +59,13 @@ begin
 end $$;
 
 -- Continues the ledger as the next generation, on this server: the keyring begins anew, and so does the log.
--- The decision stands in the record that follows in this transaction; without it nothing goes on.
-create function open_generation(p_generation bigint, p_keys uuid) returns void
+-- The decision stands in the record that follows in this transaction; without it nothing goes on. Whoever still writes
+-- for the old generation has committed, or will be refused: what is carried into the new log is all that there is.
+-- Returns the head of the old log.
+create function open_generation(p_generation bigint, p_keys uuid, out size bigint, out root bytea)
 language plpgsql volatile security definer set search_path from current as $$
 begin
+  lock table record in share row exclusive mode;
   update installation i
      set generation = p_generation, system_identifier = (select c.system_identifier::text from pg_control_system() c)
    where i.generation = p_generation - 1;
@@ -71,9 +74,30 @@ begin
   end if;
   update system_log set name = 'keys/' || p_generation - 1 where name = 'keys';
   insert into system_log (name, run, seq, head) values ('keys', p_keys, 0, decode(repeat('00', 32), 'hex'));
-  update sealer
+  select s.size, s.root into size, root from sealer s for no key update;
+  update sealer s
      set generation = p_generation, size = 0, root = sha256(''), edge = '', seen_below = '0', in_flight = '{}',
-         fence = fence + 1, owner = null, lease_until = '-infinity';
+         fence = s.fence + 1, owner = null, lease_until = '-infinity';
+end $$;
+
+-- Gives what the old log had not sealed its places behind what it had, in the transaction that opens the next generation
+-- (generation, leaves that are there): nobody signed these places but the root, in the record that opens it.
+create function end_log(p_generation bigint, p_size bigint, p_runs uuid[], p_seqs bigint[], p_hashes bytea[])
+returns bigint language plpgsql volatile security definer set search_path from current as $$
+declare
+  v_size bigint;
+begin
+  select coalesce(max(l.position) + 1, 0) into v_size from leaf l where l.generation = p_generation;
+  if v_size <> p_size or not exists (
+    select from installation i, sealer s, system_log k
+    where i.generation = p_generation + 1 and s.generation = p_generation + 1 and s.size = 0
+      and k.name = 'keys' and k.seq = 0) then
+    raise exception 'the log of generation % goes on elsewhere than behind %', p_generation, p_size using errcode = 'RDS02';
+  end if;
+  insert into leaf (generation, position, run, seq, hash)
+  select p_generation, p_size + u.n - 1, u.run, u.seq, u.hash
+  from unnest(p_runs, p_seqs, p_hashes) with ordinality u (run, seq, hash, n);
+  return p_size + cardinality(p_runs);
 end $$;
 
 -- Takes or renews the lease of the one active sealer. `taken` is false when another one has it.

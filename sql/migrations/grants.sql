@@ -38,6 +38,7 @@ grant execute on function
   redress.enter_system(text, int, int, int), redress.append_system(text, bigint, bytea[]),
   redress.put_hold(uuid, text, text, uuid, text, text, text), redress.lift_hold(uuid, text),
   redress.erase_blob(uuid), redress.open_generation(bigint, uuid),
+  redress.end_log(bigint, bigint, uuid[], bigint[], bytea[]),
   redress.archivable_runs(timestamptz, bigint), redress.archive_runs(timestamptz, bigint, bytea, bigint),
   redress.publish_switch(text, text, text), redress.drain_gate(int), redress.gate_holders(),
   redress.written_relations()

@@ -337,10 +337,20 @@ pub const CHECKPOINTS_AFTER: Statement = Statement {
     name: "checkpoints_after",
     text: include_str!("../seal/checkpoints_after.sql"),
 };
+/// How many leaves the log of a generation has: generation.
+pub const COUNT_LEAVES: Statement = Statement {
+    name: "count_leaves",
+    text: include_str!("../seal/count_leaves.sql"),
+};
 /// Locks the head of the log and gives the snapshot that the batch is read with: fence, statement ms, lock ms, idle ms.
 pub const ENTER_SEAL: Statement = Statement {
     name: "enter_seal",
     text: include_str!("../seal/enter_seal.sql"),
+};
+/// Gives records their places at the end of an old log: generation, leaves that are there, runs, numbers, hashes.
+pub const END_LOG: Statement = Statement {
+    name: "end_log",
+    text: include_str!("../seal/end_log.sql"),
 };
 /// Records in the order of their positions: generation, first position, position behind the last, limit.
 pub const ENTRIES_FROM: Statement = Statement {
@@ -397,7 +407,7 @@ pub const NEWEST_CHECKPOINT: Statement = Statement {
     name: "newest_checkpoint",
     text: include_str!("../seal/newest_checkpoint.sql"),
 };
-/// Continues the ledger as the next generation: its number, the run of its keyring.
+/// Continues the ledger as the next generation: its number, the run of its keyring. The head of the old log.
 pub const OPEN_GENERATION: Statement = Statement {
     name: "open_generation",
     text: include_str!("../seal/open_generation.sql"),
@@ -411,6 +421,11 @@ pub const SEALED_HEADS: Statement = Statement {
 pub const TAKE_SEAL: Statement = Statement {
     name: "take_seal",
     text: include_str!("../seal/take_seal.sql"),
+};
+/// Records that have no position in the log of a generation, in the order of their runs: generation.
+pub const UNSEALED_RECORDS: Statement = Statement {
+    name: "unsealed_records",
+    text: include_str!("../seal/unsealed_records.sql"),
 };
 
 // notify
@@ -751,7 +766,9 @@ pub const STATEMENTS: &[Statement] = &[
     ARCHIVE_RUNS,
     CHECKPOINT_AT,
     CHECKPOINTS_AFTER,
+    COUNT_LEAVES,
     ENTER_SEAL,
+    END_LOG,
     ENTRIES_FROM,
     ENTRIES_OF_RUNS,
     ERASE_BLOB,
@@ -766,6 +783,7 @@ pub const STATEMENTS: &[Statement] = &[
     OPEN_GENERATION,
     SEALED_HEADS,
     TAKE_SEAL,
+    UNSEALED_RECORDS,
     KEEP_POSITION,
     LEAVE_SUBSCRIBER,
     TAKE_SUBSCRIBER,

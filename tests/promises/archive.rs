@@ -6,7 +6,8 @@ use std::fs;
 use redress::archive::{Archives, Archiving};
 use redress::definition::HoldScope;
 use redress::ledger::bundle::Verdict;
-use redress::ledger::{Kind, leaf_hash};
+use redress::ledger::{Kind, SigningKey, leaf_hash, log_origin};
+use redress::seal::FileAnchor;
 use redress::{Engine, Error, KeyChange, Outcome};
 use redress_tests::{Lab, Vault};
 use serde_json::json;
@@ -462,4 +463,41 @@ async fn decisions_and_holds_of_an_archived_run_are_not_forgotten() {
         archiving.change().map(|change| change.kind),
         Some(Kind::RunsArchived)
     );
+}
+
+/// What left the database before a generation was opened is carried into it from its archive, and only from there.
+#[tokio::test(flavor = "multi_thread")]
+async fn archived_runs_are_carried_into_a_later_generation() {
+    let (lab, engine, vault, ids) = sealed(2).await;
+    let archiving = written(&engine, &vault, "archive").await;
+    let_go(&engine, &lab, archiving.change().expect("a change"))
+        .await
+        .expect("let go");
+    reseal(&lab, &engine, &vault).await;
+    let head = vault.published().expect("a head");
+    let name = log_origin(&engine.installation().origin, 2);
+    let log = || SigningKey::from_seed(&name, &[7; 32]).expect("a key");
+    engine
+        .open_generation(&head, log().vkey(), &[&lab.sovereign], "moved")
+        .await
+        .expect("opened");
+    let moved = lab.engine().await;
+    let anchor = || FileAnchor::new(vault.path("anchor/second"));
+    let mut sealer = moved.sealer(log(), anchor(), vault.path("second"));
+    let missing = sealer.seal().await;
+    assert!(matches!(missing, Err(Error::Archived(_))), "{missing:?}");
+    let mut sealer = sealer.archives(vault.archives());
+    sealer.seal().await.expect("sealed");
+    let mut trust = vault.trust.clone();
+    trust.add_log(log().vkey().clone()).expect("another key");
+    for (folder, run) in [("all", None), ("one", Some(ids[0]))] {
+        let folder = vault.path(folder);
+        moved
+            .export(&folder, run, &log(), &mut vault.archives())
+            .await
+            .expect("exported");
+        let report = redress::ledger::bundle::verify(&folder, &trust, &[]).expect("read");
+        assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
+    }
+    sound(&moved).await;
 }

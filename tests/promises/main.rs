@@ -18,6 +18,7 @@ mod notify;
 mod phase;
 mod rehearse;
 mod release;
+mod release_example;
 mod rewind;
 mod rewind_crash;
 mod schema;

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use redress::Error;
 use redress::ledger::bundle::{Remembered, Verdict};
 use redress::ledger::tree::{BundleReader, bundles_between};
 use redress::ledger::{Checkpoint, Frontier, leaf_hash};
 use redress_tests::worker::{CONCURRENCY, LEASE_MS};
-use redress_tests::{Bank, Running, Vault, eventually};
+use redress_tests::{Bank, Running, TestCluster, Vault, eventually};
 
 use crate::crash::{LIMIT, armed, call, died, done};
 use crate::torture::Dice;
@@ -257,4 +258,80 @@ async fn a_following_sealer_is_killed_at_random_and_everything_is_sealed_once() 
     is_sealed_once(&bank, &vault, "all", &seen).await;
     let tally = bank.audit_twice().await;
     assert_eq!(tally.completed + tally.compensated, opened, "{tally:?}");
+}
+
+/// Waits until a commit waits for a standby, and ends that wait as an impatient administrator would.
+fn end_the_wait(bank: &Bank, how: &str) {
+    let waits = "select coalesce(max(pid), 0) from pg_stat_activity where wait_event = 'SyncRep'";
+    eventually(LIMIT, "a commit waits", || bank.sql(waits) != "0");
+    bank.sql(&format!("select {how}({})", bank.sql(waits)));
+}
+
+fn require_standby(cluster: &TestCluster, name: &str) {
+    let sql = format!("alter system set synchronous_standby_names = '{name}'");
+    cluster.query_text("postgres", &sql);
+    cluster.query_text("postgres", "select pg_reload_conf()");
+    eventually(LIMIT, "the setting is read", || {
+        cluster.query_text("postgres", "show synchronous_standby_names") == name
+    });
+}
+
+/// A head that a required standby does not have is neither anchored nor published, whoever ends the wait for it: not by
+/// the sealer that made it and not by the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_published_that_a_required_standby_does_not_have() {
+    let cluster = TestCluster::own();
+    let database = cluster.fresh_database();
+    let bank = Bank::at(database.url()).await;
+    let engine = bank.engine().await;
+    let vault = Vault::open_bank(&engine).await;
+    bank.open("transfer", 0..1, true).await;
+    let mut sealer = vault.sealer(&engine);
+    sealer.seal().await.expect("sealed");
+    for (n, how) in [(1, "pg_cancel_backend"), (2, "pg_terminate_backend")] {
+        bank.open("transfer", n..n + 1, true).await;
+        let known = (vault.published(), vault.anchored());
+        let before = sealed(&bank);
+        // The lease is taken in time; the standby is gone when the batch commits.
+        let url = bank.url().to_owned();
+        let holds = "begin; lock table redress.leaf in share mode; select pg_sleep(3); commit";
+        let holder = std::thread::spawn(move || redress_tests::try_query_text(&url, holds));
+        let locked = "select count(*) from pg_locks where relation = 'redress.leaf'::regclass and mode = 'ShareLock'";
+        eventually(LIMIT, "the table is locked", || bank.sql(locked) == "1");
+        let batch = tokio::spawn(async move {
+            let result = sealer.seal().await;
+            (sealer, result)
+        });
+        let blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%extend_log%'";
+        eventually(LIMIT, "the batch is under way", || bank.sql(blocked) == "1");
+        require_standby(&cluster, "missing");
+        end_the_wait(&bank, how);
+        let (again, result) = batch.await.expect("no panic");
+        assert!(
+            matches!(result, Err(Error::Unknown(_))),
+            "{how}: {result:?}"
+        );
+        assert!(sealed(&bank) > before, "it is committed here");
+        assert_eq!((vault.published(), vault.anchored()), known, "{how}");
+        // The next one finds the head, and would publish it.
+        sealer = again;
+        let next = tokio::spawn(async move {
+            let result = sealer.seal().await;
+            (sealer, result)
+        });
+        end_the_wait(&bank, how);
+        let (again, result) = next.await.expect("no panic");
+        assert!(
+            matches!(result, Err(Error::Unknown(_))),
+            "{how}: {result:?}"
+        );
+        assert_eq!((vault.published(), vault.anchored()), known, "{how}");
+        require_standby(&cluster, "");
+        sealer = again;
+        sealer.seal().await.expect("sealed");
+        assert_eq!(size_of(vault.published().as_ref()), sealed(&bank), "{how}");
+        holder.join().expect("no panic").expect("held");
+    }
+    let report = vault.export(&engine, "all", None).await;
+    assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
 }

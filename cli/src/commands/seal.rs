@@ -400,8 +400,8 @@ pub async fn proceed(place: &Place, args: &ContinueArgs) -> Result<Exit, Fail> {
     let next = installation.generation + 1;
     let name = log_origin(&installation.origin, next);
     let what = format!(
-        "continue the ledger as {name}: what the old log signed beyond this database is not in it, and every engine of \
-         the old generation must have been stopped"
+        "continue the ledger as {name}: what the old log signed beyond this database is not in it, and engines of the \
+         old generation write nothing any more"
     );
     place
         .say

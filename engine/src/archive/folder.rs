@@ -14,7 +14,7 @@ use redress_ledger::blob::{self, BlobRef};
 use redress_ledger::bundle::{CHECKPOINT_NAME, blob_name};
 use redress_ledger::checkpoint::CHECKPOINT_BYTES_MAX;
 use redress_ledger::tree::{BundleReader, Tile, TileKind};
-use redress_ledger::{Checkpoint, Hash, leaf_hash};
+use redress_ledger::{Checkpoint, Hash, leaf_hash, log_origin};
 use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 
@@ -91,6 +91,29 @@ impl Archives {
                 Err(self.folders[index].failed(why))
             }
         }
+    }
+
+    /// The same for a log that carries older ones: a folder of any of them may have it.
+    pub(crate) fn record_of(
+        &mut self,
+        installation: &str,
+        generation: i64,
+        position: u64,
+        leaf: Hash,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let origin = log_origin(installation, generation);
+        if let Some(bytes) = self.record(&origin, position, leaf)? {
+            return Ok(Some(bytes));
+        }
+        let older = (1..generation).rev().zip((0..position).rev());
+        for (generation, position) in older {
+            let origin = log_origin(installation, generation);
+            // Where the older log had gone on otherwise, another record stands there.
+            if let Ok(Some(bytes)) = self.record(&origin, position, leaf) {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
     }
 
     /// A blob that fits what its record says of it, as the file that a bundle has of it.

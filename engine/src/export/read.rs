@@ -9,7 +9,7 @@ use redress_ledger::blob::BlobRef;
 use redress_ledger::bundle::{blob_name, checkpoint_name, entry_name, proof_name};
 use redress_ledger::note::Note;
 use redress_ledger::tree::{Bundler, Node, Tiler, inclusion_nodes, inclusion_proof};
-use redress_ledger::{Checkpoint, Frontier, Hash, Record, TlogProof, log_origin, to_canonical};
+use redress_ledger::{Checkpoint, Frontier, Hash, Record, TlogProof, to_canonical};
 use redress_sql as sql;
 use serde_json::json;
 use tokio_postgres::Row;
@@ -139,8 +139,8 @@ impl Reading<'_> {
             Some(bytes) => bytes,
             None if row.try_get(5)? => {
                 let installation = &self.inner.installation;
-                let origin = log_origin(&installation.origin, installation.generation);
-                let bytes = archives.record(&origin, position, hash)?;
+                let (origin, generation) = (&installation.origin, installation.generation);
+                let bytes = archives.record_of(origin, generation, position, hash)?;
                 bytes.ok_or(Error::Archived(run))?
             }
             None => return Err(SealError::Gap { run, seq }.into()),

@@ -206,7 +206,7 @@ impl<'a> Stage<'a> {
                     .await?;
                 return Ok(Forward::Failed(Box::new(Difference {
                     what: match error {
-                        Error::Coverage { .. } => What::Coverage,
+                        Error::Coverage { .. } | Error::LockCoverage { .. } => What::Coverage,
                         _ => What::Forward,
                     },
                     phase: Some(phase.name.clone()),
@@ -268,6 +268,13 @@ impl<'a> Stage<'a> {
                 relations: beyond.join(", "),
             });
         }
+        let name = phase.name.as_str();
+        let definition = self.live.definition();
+        let before = self.live.story.committed.iter();
+        let before = before.filter_map(|c| definition.phase(c.phase.as_str()));
+        inner
+            .cover_locks(self.session, name, before.chain([phase]))
+            .await?;
         // Each phase is a transaction of its own, and begins with its constraints deferred.
         self.session
             .batch_execute("set constraints all deferred")

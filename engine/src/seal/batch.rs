@@ -34,7 +34,7 @@ pub(super) struct Visible {
     pub records: Vec<Candidate>,
     /// The keyring's records that have no position yet.
     pub keys: Vec<Candidate>,
-    /// The generation that is sealed.
+    /// The generation that is sealed; what it carries stands before all of this.
     pub generation: i64,
     /// How many records of the keyring have a position.
     pub keys_sealed: i64,
@@ -99,7 +99,11 @@ pub(super) fn batch(
             continue; // read again
         }
         let decoded = decode(&record)?;
-        rank = rank.max(judged_by(&decoded, generation, opening));
+        if decoded.generation != generation {
+            let why = "it is of another generation and was not carried when this one was opened";
+            return Err(no_fit(&record, why.to_owned()));
+        }
+        rank = rank.max(judged_by(&decoded, opening));
         if record.seq > next || rank > known {
             if !cut_off {
                 let (run, seq) = (record.run, record.seq);
@@ -118,10 +122,7 @@ pub(super) fn batch(
 }
 
 /// The record of the keyring behind which a record must stand.
-fn judged_by(record: &Record, generation: i64, opening: i64) -> i64 {
-    if record.generation < generation {
-        return 1; // carried: its own generation judged it
-    }
+fn judged_by(record: &Record, opening: i64) -> i64 {
     match record.body.get("keyring").and_then(Value::as_i64) {
         Some(stamp) if stamp > 0 => stamp,
         // Decided before the ledger was opened: by a key that the opening registered.

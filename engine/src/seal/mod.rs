@@ -5,8 +5,8 @@
 //! ```
 //!
 //! **Invariant:** one sealer at a time extends the log: lease, fence, and the head repeated in the write.
-//! **Invariant:** nothing is published that is not committed and anchored; what was committed is published at the latest
-//! by the next sealer that starts.
+//! **Invariant:** nothing is published that is not committed (with every standby that is required) and anchored; what
+//! was committed is published at the latest by the next sealer that starts.
 //! **Invariant:** before each signature the database's head is compared with the anchor outside it. Smaller or different
 //! is a FORK: nothing is signed until people decide (a new generation).
 //!
@@ -17,8 +17,10 @@
 
 mod anchor;
 mod batch;
+mod carry;
 mod error;
 mod publish;
+mod read;
 mod step;
 
 use std::path::PathBuf;
@@ -34,6 +36,7 @@ use crate::archive::Archives;
 use crate::db::{DbError, Session};
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
+use crate::tx::{Commit, end};
 
 pub use anchor::{Anchor, FileAnchor};
 pub use error::SealError;
@@ -222,10 +225,28 @@ impl Sealer {
         let inner = &self.engine.inner;
         let take = inner.prepare(session, sql::TAKE_SEAL).await?;
         let lease_ms = i64::try_from(inner.lease.as_millis()).unwrap_or(i64::MAX);
-        let row = session
-            .query_one(&take, &[&self.owner, &self.name, &lease_ms])
+        session.take_warning();
+        session
+            .batch_execute("begin; set local synchronous_commit = on")
             .await
             .map_err(DbError::from)?;
+        let row = session
+            .query_one(&take, &[&self.owner, &self.name, &lease_ms])
+            .await;
+        let row = match row {
+            Ok(row) => row,
+            Err(error) => {
+                inner.rollback(session).await;
+                return Err(DbError::from(error).into());
+            }
+        };
+        // What was committed before this is with every standby that is required, or this is in doubt too: so nothing is
+        // published that only this server has.
+        match end(session, async { Ok(()) }).await {
+            Commit::Done(()) => {}
+            Commit::Aborted(error) => return Err(error.into()),
+            Commit::InDoubt(error) => return Err(Error::Unknown(error)),
+        }
         let (taken, fence): (bool, i64) = (row.get(0), row.get(1));
         if !taken {
             let name: Option<String> = row.get(2);
@@ -253,7 +274,7 @@ fn is_passing(error: &Error) -> bool {
 
 impl Inner {
     /// The root of the first leaves of the log, from the table of leaves.
-    async fn root_of_leaves(
+    pub(crate) async fn root_of_leaves(
         &self,
         session: &Session,
         generation: i64,

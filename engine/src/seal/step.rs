@@ -1,20 +1,22 @@
 //! One batch: a transaction that reads what became visible, extends the tree, and commits the signed head.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use redress_ledger::keyring::Keyring;
 use redress_ledger::{Checkpoint, Frontier, Hash, Record};
 use redress_sql as sql;
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::batch::{Batch, Candidate, Visible, batch};
+use super::carry::opening_of;
 use super::error::SealError;
 use super::publish::Publisher;
+use super::read::texts;
 use super::{Known, Sealer};
 use crate::crash;
 use crate::db::{DbError, Session};
+use crate::engine::Inner;
 use crate::error::Error;
 use crate::seen::Seen;
 use crate::tx::{Commit, end, hash_at};
@@ -34,12 +36,12 @@ pub(super) struct Step {
 }
 
 /// The head as the database has it, its row locked.
-struct Head {
-    generation: i64,
+pub(super) struct Head {
+    pub generation: i64,
     size: u64,
     root: Hash,
     edge: Vec<u8>,
-    sealed: Seen,
+    pub sealed: Seen,
     now: Seen,
 }
 
@@ -60,7 +62,9 @@ impl Sealer {
         let session = inner.session().await?;
         let fence = self.hold_lease(&session).await?;
         session
-            .batch_execute("begin isolation level repeatable read")
+            .batch_execute(
+                "begin isolation level repeatable read; set local synchronous_commit = on",
+            )
             .await
             .map_err(DbError::from)?;
         let result = self.in_transaction(&session, fence, limit).await;
@@ -229,14 +233,21 @@ impl Sealer {
 
     /// Reads and orders what became visible, and extends the tree with it.
     async fn extension(
-        &self,
+        &mut self,
         session: &Session,
         head: &Head,
         known: &Known,
         limit: usize,
     ) -> Result<Extension, Error> {
-        let inner = &self.engine.inner;
+        let inner = std::sync::Arc::clone(&self.engine.inner);
         let keys_run = inner.installation.keys_run;
+        if head.generation > 1 {
+            let older = inner.count_leaves(session, head.generation - 1).await?;
+            if head.size <= older {
+                let batch = self.carry(session, head, limit).await?;
+                return extended(&inner, head, known, batch, head.sealed.clone(), true);
+            }
+        }
         let (mut records, cap) = self.new_records(session, head, limit).await?;
         records.extend(self.late_records(session, head).await?);
         records.retain(|record| record.run != keys_run);
@@ -244,9 +255,9 @@ impl Sealer {
         if head.size == 0 && keys.is_empty() {
             return Err(SealError::NotOpened.into());
         }
-        let heads = self
-            .heads(session, head.generation, &records, keys_run)
-            .await?;
+        let mut runs: Vec<Uuid> = records.iter().map(|record| record.run).collect();
+        runs.push(keys_run);
+        let heads = inner.sealed_heads(session, head.generation, &runs).await?;
         let visible = Visible {
             records,
             keys,
@@ -257,118 +268,31 @@ impl Sealer {
         };
         let batch = batch(visible, &heads)?;
         let seen = head.now.up_to(cap, &batch.waiting);
-        let mut frontier = Frontier::from_bytes(head.size, &head.edge).map_err(SealError::from)?;
-        if frontier.root() != head.root {
-            let text = "the head's root is not that of its edge".to_owned();
-            return Err(SealError::Fork(text).into());
-        }
-        let mut keyring = known.keyring.clone();
-        let mut keys_sealed = known.keys_sealed;
-        for leaf in &batch.leaves {
-            frontier.push(leaf.hash).map_err(SealError::from)?;
-            if leaf.run == keys_run {
-                push_key(&mut keyring, leaf)?;
-                keys_sealed = leaf.seq;
-            }
-        }
-        if let Some(file) = &inner.trust {
-            keyring.check_roots(file).map_err(SealError::from)?;
-        }
-        Ok(Extension {
-            more: cap.is_some(),
-            batch,
-            frontier,
-            seen,
-            keyring,
-            keys_sealed,
-        })
+        extended(&inner, head, known, batch, seen, cap.is_some())
     }
 
-    /// Records of transactions that were not seen yet, and the first transaction that was left out.
-    async fn new_records(
-        &self,
+    /// The next records of the log of the generation before, behind this one's first leaf.
+    async fn carry(
+        &mut self,
         session: &Session,
         head: &Head,
         limit: usize,
-    ) -> Result<(Vec<Candidate>, Option<u64>), Error> {
-        let read = self.engine.inner.prepare(session, sql::NEW_RECORDS).await?;
-        let mut limit = limit;
-        loop {
-            let rows_max = i64::try_from(limit).unwrap_or(i64::MAX);
-            let from = head.sealed.below.to_string();
-            let rows = session
-                .query(&read, &[&from, &rows_max, &head.generation])
-                .await
-                .map_err(DbError::from)?;
-            let whole = rows.len() < limit;
-            let mut records = candidates(&rows)?;
-            let Some(last) = records.last().map(|record| record.xid) else {
-                return Ok((records, None));
-            };
-            if whole {
-                return Ok((records, None));
+    ) -> Result<Batch, Error> {
+        let inner = std::sync::Arc::clone(&self.engine.inner);
+        let mut leaves = Vec::new();
+        if head.size == 0 {
+            let mut keys = self.keys_after(session, 0).await?;
+            if keys.is_empty() {
+                return Err(SealError::NotOpened.into());
             }
-            // The last transaction may have more records than were read.
-            records.retain(|record| record.xid < last);
-            if !records.is_empty() {
-                return Ok((records, Some(last)));
-            }
-            limit = limit.saturating_mul(2);
+            leaves.push(keys.swap_remove(0));
         }
-    }
-
-    /// Records of transactions that were in flight when the log was extended last.
-    async fn late_records(&self, session: &Session, head: &Head) -> Result<Vec<Candidate>, Error> {
-        if head.sealed.in_flight.is_empty() {
-            return Ok(Vec::new());
-        }
-        let read = self
-            .engine
-            .inner
-            .prepare(session, sql::LATE_RECORDS)
-            .await?;
-        let xids = texts(&head.sealed.in_flight);
-        let rows = session
-            .query(&read, &[&xids])
-            .await
-            .map_err(DbError::from)?;
-        candidates(&rows)
-    }
-
-    async fn keys_after(&self, session: &Session, seq: i64) -> Result<Vec<Candidate>, Error> {
-        let inner = &self.engine.inner;
-        let read = inner.prepare(session, sql::KEYRING_RECORDS).await?;
-        let rows = session
-            .query(&read, &[&inner.installation.keys_run, &seq])
-            .await
-            .map_err(DbError::from)?;
-        candidates(&rows)
-    }
-
-    /// The last sealed record of each run that has something new.
-    async fn heads(
-        &self,
-        session: &Session,
-        generation: i64,
-        records: &[Candidate],
-        keys_run: Uuid,
-    ) -> Result<HashMap<Uuid, (i64, Hash)>, Error> {
-        let mut runs: Vec<Uuid> = records.iter().map(|record| record.run).collect();
-        runs.push(keys_run);
-        runs.sort_unstable();
-        runs.dedup();
-        let read = self
-            .engine
-            .inner
-            .prepare(session, sql::SEALED_HEADS)
-            .await?;
-        let rows = session
-            .query(&read, &[&runs, &generation])
-            .await
-            .map_err(DbError::from)?;
-        rows.iter()
-            .map(|row| Ok((row.get(0), (row.get(1), hash_at(row, 2)?))))
-            .collect()
+        let from = head.size.saturating_sub(1);
+        let archives = &mut self.archives;
+        let carried = inner.carried(session, head.generation, from, limit, archives);
+        leaves.extend(carried.await?);
+        let waiting = BTreeSet::new();
+        Ok(Batch { leaves, waiting })
     }
 
     async fn commit(
@@ -435,12 +359,12 @@ impl Sealer {
         let file = inner.trust.clone().unwrap_or_default();
         let mut keyring = Keyring::with_trust(head.generation, file);
         let keys_run = inner.installation.keys_run;
-        let heads = self.heads(session, head.generation, &[], keys_run).await?;
+        let heads = inner
+            .sealed_heads(session, head.generation, &[keys_run])
+            .await?;
         let keys_sealed = heads.get(&keys_run).map_or(0, |(seq, _)| *seq);
         let keys = self.keys_after(session, 0).await?;
-        let opened_in = keys.first().map(|key| key.xid);
-        let opening = keys.iter().take_while(|key| Some(key.xid) == opened_in);
-        let opening = i64::try_from(opening.count()).unwrap_or(i64::MAX);
+        let opening = opening_of(&keys);
         for key in keys.iter().filter(|key| key.seq <= keys_sealed) {
             push_key(&mut keyring, key)?;
         }
@@ -485,7 +409,6 @@ impl Sealer {
         publisher: &mut Publisher,
     ) -> Result<(), Error> {
         let inner = std::sync::Arc::clone(&self.engine.inner);
-        let origin = self.origin();
         let read = inner.prepare(session, sql::ENTRIES_FROM).await?;
         let until = i64::try_from(head.size).unwrap_or(i64::MAX);
         while publisher.size() < head.size {
@@ -503,8 +426,10 @@ impl Sealer {
                 let bytes = match bytes {
                     Some(bytes) => bytes,
                     None if row.get(5) => {
-                        let bytes = self.archives.record(&origin, publisher.size(), hash)?;
-                        bytes.ok_or(Error::Archived(run))?
+                        let origin = &inner.installation.origin;
+                        let (generation, position) = (head.generation, publisher.size());
+                        let bytes = (self.archives).record_of(origin, generation, position, hash);
+                        bytes?.ok_or(Error::Archived(run))?
                     }
                     None => return Err(SealError::Gap { run, seq }.into()),
                 };
@@ -513,6 +438,42 @@ impl Sealer {
         }
         Ok(())
     }
+}
+
+/// The log with a batch behind it, and the keys as they are then.
+fn extended(
+    inner: &Inner,
+    head: &Head,
+    known: &Known,
+    batch: Batch,
+    seen: Seen,
+    more: bool,
+) -> Result<Extension, Error> {
+    let mut frontier = Frontier::from_bytes(head.size, &head.edge).map_err(SealError::from)?;
+    if frontier.root() != head.root {
+        let text = "the head's root is not that of its edge".to_owned();
+        return Err(SealError::Fork(text).into());
+    }
+    let mut keyring = known.keyring.clone();
+    let mut keys_sealed = known.keys_sealed;
+    for leaf in &batch.leaves {
+        frontier.push(leaf.hash).map_err(SealError::from)?;
+        if leaf.run == inner.installation.keys_run {
+            push_key(&mut keyring, leaf)?;
+            keys_sealed = leaf.seq;
+        }
+    }
+    if let Some(file) = &inner.trust {
+        keyring.check_roots(file).map_err(SealError::from)?;
+    }
+    Ok(Extension {
+        batch,
+        frontier,
+        seen,
+        more,
+        keyring,
+        keys_sealed,
+    })
 }
 
 fn published_size(folder: &std::path::Path) -> Option<u64> {
@@ -527,24 +488,4 @@ fn push_key(keyring: &mut Keyring, key: &Candidate) -> Result<(), SealError> {
         why: error.to_string(),
     })?;
     Ok(keyring.push_unplaced(&record, key.hash)?)
-}
-
-fn candidates(rows: &[Row]) -> Result<Vec<Candidate>, Error> {
-    rows.iter()
-        .map(|row| {
-            let xid: &str = row.get(0);
-            let xid = xid.parse();
-            Ok(Candidate {
-                xid: xid.map_err(|_| Error::Inconsistent("a transaction id".to_owned()))?,
-                run: row.get(1),
-                seq: row.get(2),
-                hash: hash_at(row, 3)?,
-                bytes: row.get(4),
-            })
-        })
-        .collect()
-}
-
-fn texts(xids: &BTreeSet<u64>) -> Vec<String> {
-    xids.iter().map(u64::to_string).collect()
 }

@@ -99,16 +99,11 @@ impl RunAuthority {
             }
             _ => {}
         }
-        self.carry(record, hash);
-        Ok(())
-    }
-
-    /// Follows the basis alone: a record whose decisions another log has judged.
-    pub(crate) fn carry(&mut self, record: &Record, hash: Hash) {
         if record.kind.moves_basis() {
             let seq = record.seq;
             self.basis = Some(Basis { seq, hash });
         }
+        Ok(())
     }
 
     /// What must be kept of a run that has no plan and no decision; `None` if it has.

@@ -1,10 +1,9 @@
 //! Judges the records of a bundle one by one, with the code that judges them everywhere.
 //!
 //! **Invariant:** there is no second opinion here on bytes, chains, moves, keys or decisions; what
-//! is added is only what a bundle is about: one installation, one generation, perhaps one run.
+//! is added is only what a bundle is about: one installation, its generations, perhaps one run.
 
 use crate::hash::Hash;
-use crate::keyring::Keyring;
 use crate::record::Record;
 use crate::runs::Runs;
 use crate::trust::Trust;
@@ -12,15 +11,14 @@ use crate::trust::Trust;
 use super::blobs::Blobs;
 use super::fault::{Stop, fault};
 use super::folder::Folder;
+use super::logs::Logs;
 use super::manifest::{BundleKind, Manifest};
 
 /// What is known of a bundle's records, up to the last that was taken.
 pub(super) struct Records {
-    pub(super) ring: Keyring,
+    pub(super) logs: Logs,
     pub(super) runs: Runs,
     pub(super) blobs: Blobs,
-    /// Whether records of an older generation were met.
-    pub(super) carried: bool,
     /// How many records hold.
     pub(super) count: u64,
     /// How many runs they are of.
@@ -28,12 +26,17 @@ pub(super) struct Records {
 }
 
 impl Records {
-    pub(super) fn new(manifest: &Manifest, trust: &Trust) -> Records {
+    /// `older` are the heads of older generations that the reader remembers.
+    pub(super) fn new(
+        manifest: &Manifest,
+        trust: &Trust,
+        older: impl Iterator<Item = (i64, u64)>,
+    ) -> Records {
+        let whole = manifest.kind == BundleKind::Ledger;
         Records {
-            ring: Keyring::with_trust(manifest.generation, trust.clone()),
+            logs: Logs::new(manifest.generation, trust, whole, older),
             runs: Runs::new(),
             blobs: Blobs::default(),
-            carried: false,
             count: 0,
             run_count: 0,
         }
@@ -74,14 +77,7 @@ impl Records {
             );
             return Err(fault("RD0651", words));
         }
-        let carried = record.generation < manifest.generation;
-        if record.generation > manifest.generation || (carried && manifest.generation == 1) {
-            let words = format!("the record is of generation {}", record.generation);
-            return Err(fault("RD0634", words));
-        }
-        if carried && position == 0 {
-            return Err(fault("RD0575", "the first leaf is of another generation"));
-        }
+        let at = self.logs.place(record, position)?;
         run.follow(record, hash)?;
         if let BundleKind::Run(about) = manifest.kind
             && !run.is_system()
@@ -90,15 +86,9 @@ impl Records {
             let words = "the record is of a run that the bundle is not about";
             return Err(fault("RD0719", words));
         }
-        if carried {
-            // Its decisions were judged by keys at positions of an older log: this one cannot say.
-            self.carried = true;
-            run.carry(record, hash);
-        } else {
-            self.ring.push(record, hash, position)?;
-            run.judge(&mut self.ring, record, hash, position)?;
-        }
-        self.blobs.push(folder, record, position)
+        self.logs.judge(run, record, hash, at)?;
+        self.blobs.push(folder, record, position)?;
+        self.logs.grow(hash, at)
     }
 }
 

@@ -124,9 +124,9 @@ macro_rules! warnings {
 }
 
 warnings! {
-    /// Records of an older generation.
+    /// The records of an older generation are not all there yet.
     CarriedRecords = "carried-records", true,
-        "records of an older generation are in it; their decisions were judged by the log of that generation";
+        "not all records of the older generation are in it yet, so what was carried over could not be judged as a whole";
     /// A compromised key signed something.
     DoubtfulDecisions = "doubtful-decisions", false,
         "a key that was compromised since signed decisions";
@@ -142,6 +142,9 @@ warnings! {
     /// There is nothing to verify.
     Nothing = "nothing", true,
         "there is nothing to verify";
+    /// The remembered head of an older log lies behind what was carried over.
+    OlderLogCutOff = "older-log-cut-off", false,
+        "an older log had signed more than was restored: what is missing is lost, and the root signed for that";
     /// Something is not sealed.
     OpenRuns = "open-runs", false,
         "runs are open: more may follow in them";

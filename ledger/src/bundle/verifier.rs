@@ -6,8 +6,9 @@ use crate::trust::Trust;
 
 use super::fault::{Stop, fault};
 use super::folder::Folder;
-use super::heads::{Head, Remembered};
+use super::heads::{Head as Signed, Remembered};
 use super::list::{CHECKPOINT_NAME, check_list, checkpoint_name, is_hashed_only};
+use super::logs::Head;
 use super::manifest::{self, BundleKind, MANIFEST_BYTES_MAX, MANIFEST_NAME, Manifest};
 use super::records::{Entry, Records};
 use super::report::{Report, Warning};
@@ -55,6 +56,11 @@ pub(super) fn verify(
     let (mut remembered, remembered_elsewhere): (Vec<_>, Vec<_>) =
         all.partition(|one| one.origin == log);
     remembered.sort_by_key(|one| one.size);
+    let older = remembered_elsewhere.iter().filter_map(|one| {
+        let (_, generation) = split_log_origin(&one.origin)?;
+        Some((generation, one.size))
+    });
+    let records = Records::new(manifest, trust, older);
     report.origin = Some(manifest.origin.clone());
     report.generation = Some(manifest.generation);
     report.size = Some(manifest.size);
@@ -67,7 +73,7 @@ pub(super) fn verify(
         manifest: manifest.clone(),
         manifest_signers: signers.clone(),
         newest: Vec::new(),
-        records: Records::new(manifest, trust),
+        records,
         report,
         confirmed: 0,
     };
@@ -121,7 +127,7 @@ impl Verifier<'_> {
         let bytes = self
             .folder
             .read_same(CHECKPOINT_NAME, CHECKPOINT_BYTES_MAX)?;
-        let head = Head::read(&bytes, self.trust, &self.manifest.log())?;
+        let head = Signed::read(&bytes, self.trust, &self.manifest.log())?;
         let Checkpoint { size, root, .. } = &head.checkpoint;
         if (*size, root) != (self.manifest.size, &self.manifest.root) {
             let words = "the checkpoint is not the one that the manifest names";
@@ -135,10 +141,10 @@ impl Verifier<'_> {
     }
 
     /// One of the published heads, judged by itself.
-    pub(super) fn published(&self, path: &str, bytes_max: usize) -> Result<Head, Stop> {
+    pub(super) fn published(&self, path: &str, bytes_max: usize) -> Result<Signed, Stop> {
         let place = |stop: Stop| stop.at(self.confirmed).file(path);
         let bytes = self.folder.read_same(path, bytes_max).map_err(place)?;
-        let head = Head::read(&bytes, self.trust, &self.manifest.log());
+        let head = Signed::read(&bytes, self.trust, &self.manifest.log());
         let head = head.map_err(|error| place(error.into()))?;
         let size = head.checkpoint.size;
         let newest = size == self.manifest.size;
@@ -156,7 +162,7 @@ impl Verifier<'_> {
 
     /// Checks that the log's key that the records have in force is among these.
     pub(super) fn check_in_force(&self, signers: &[KeyId]) -> Result<(), Stop> {
-        let Some(key) = self.records.ring.log_key() else {
+        let Some(key) = self.records.logs.ring().log_key() else {
             return Ok(());
         };
         if self.trust.logs().is_empty() || signers.contains(key.id()) {
@@ -171,13 +177,14 @@ impl Verifier<'_> {
         let something = self.manifest.size > 0;
         if something {
             self.check_manifest_key()?;
+            let size = self.manifest.size;
+            self.records.logs.check_continues(size)?;
             if self.trust.sovereigns().next().is_some() {
-                let roots = self.records.ring.check_roots(self.trust);
-                roots.map_err(|error| Stop::from(error).at(0))?;
+                self.records.logs.check_roots(size, self.trust)?;
             }
         }
         let report = &mut self.report;
-        report.doubtful = self.records.ring.doubtful().iter().copied().collect();
+        report.doubtful = self.records.logs.doubtful();
         report.complete = match self.manifest.kind {
             BundleKind::Ledger => something && self.records.runs.open() == 0,
             BundleKind::Run(run) => self.records.runs.is_open(run) == Some(false),
@@ -188,7 +195,7 @@ impl Verifier<'_> {
     }
 
     fn check_manifest_key(&self) -> Result<(), Stop> {
-        if self.records.ring.log_key().is_none() && !self.trust.logs().is_empty() {
+        if self.records.logs.ring().log_key().is_none() && !self.trust.logs().is_empty() {
             return Err(fault("RD0647", "the ledger has no log key").file(MANIFEST_NAME));
         }
         self.check_in_force(&self.manifest_signers)
@@ -197,6 +204,7 @@ impl Verifier<'_> {
 
     fn warn(&mut self) {
         let sovereigns = self.trust.sovereigns().next().is_some();
+        let (logs, size) = (&self.records.logs, self.manifest.size);
         let said = [
             (self.manifest.size == 0, Warning::Nothing),
             (self.trust.logs().is_empty(), Warning::NoTrustedLogKey),
@@ -205,7 +213,8 @@ impl Verifier<'_> {
                 sovereigns && self.trust.root().is_none(),
                 Warning::RootThresholdNotStated,
             ),
-            (self.records.carried, Warning::CarriedRecords),
+            (size > 0 && !logs.is_whole(size), Warning::CarriedRecords),
+            (logs.is_cut_off(), Warning::OlderLogCutOff),
             (!self.report.complete, Warning::OpenRuns),
             (!self.report.doubtful.is_empty(), Warning::DoubtfulDecisions),
             (
@@ -218,30 +227,28 @@ impl Verifier<'_> {
         }
     }
 
-    /// A head of an older generation is good if it is the one that this generation pinned.
+    /// A head of an older generation is good if the carried records give it, or the one after it pinned it.
     fn remembered_elsewhere(&mut self) -> Result<(), Stop> {
         for remembered in &self.remembered_elsewhere {
-            let older = split_log_origin(&remembered.origin).is_some_and(|(origin, number)| {
-                origin == self.manifest.origin && number <= self.manifest.generation
-            });
-            if !older {
+            let generation = split_log_origin(&remembered.origin)
+                .filter(|(origin, number)| {
+                    *origin == self.manifest.origin && *number <= self.manifest.generation
+                })
+                .map(|(_, number)| number);
+            let Some(generation) = generation else {
                 let words = format!(
                     "the remembered checkpoint is of another log: {}",
                     remembered.origin
                 );
                 return Err(fault("RD0646", words));
-            }
-            let pinned = self.records.ring.pinned();
-            let pinned = pinned.filter(|pinned| {
-                (&pinned.origin, pinned.size) == (&remembered.origin, remembered.size)
-            });
-            match pinned {
-                None => self.report.warn(Warning::RememberedNotComparable),
-                Some(pinned) if pinned.root != remembered.root => {
-                    let words = "a fork: the pinned checkpoint has another root";
+            };
+            match self.records.logs.head(generation, remembered.size) {
+                Head::Unknown => self.report.warn(Warning::RememberedNotComparable),
+                Head::Root(root) if root != remembered.root => {
+                    let words = "a fork: the older log has another root at this size";
                     return Err(fault("RD0656", words).at(0));
                 }
-                Some(_) => {}
+                Head::Root(_) => {}
             }
         }
         Ok(())

@@ -9,18 +9,24 @@ use crate::hash::Hash;
 use crate::key::{KeyId, Vkey};
 use crate::note::Note;
 
-use super::{KeyRole, Root};
+use super::{Carried, KeyRole, Root};
 
 /// `key.registered` at position 0 of generation 1: opens the log.
 pub fn opening(root: &Root, log: &Vkey) -> Value {
     json!({"root": root.to_value(), "log": log.to_string()})
 }
 
+/// What a `generation.opened` has beside its signed act.
+pub(super) const OPENING_MEMBERS: [&str; 6] =
+    ["generation", "checkpoint", "carried", "root", "log", "keys"];
+
 /// `generation.opened` at position 0 of a later generation: opens the log behind the last head of
-/// an older one that somebody outside remembered. `keys` are all others that stay valid.
+/// the one before that somebody outside remembered, and says which log is carried into it. `keys`
+/// are all others that stay valid.
 pub fn generation_opened(
     generation: i64,
     checkpoint: &Note,
+    carried: &Carried,
     root: &Root,
     log: &Vkey,
     keys: &[(Vkey, KeyRole)],
@@ -32,6 +38,7 @@ pub fn generation_opened(
     json!({
         "generation": generation,
         "checkpoint": checkpoint.to_string(),
+        "carried": carried.to_value(),
         "root": root.to_value(),
         "log": log.to_string(),
         "keys": keys,

@@ -10,6 +10,8 @@ use crate::key::{KeyError, KeyId, Vkey};
 use crate::record::{Kind, Record};
 
 use super::archived::{self, Archived};
+use super::body::OPENING_MEMBERS;
+use super::carried::{Carried, Older};
 use super::{KeyRole, Keyring, KeyringError, LedgerKey, Place, Root, Standing};
 
 /// What a root act does once it is known to be signed.
@@ -18,7 +20,7 @@ pub(super) enum Change {
         root: Root,
         log: Vkey,
         others: Vec<(Vkey, KeyRole)>,
-        pinned: Option<Checkpoint>,
+        older: Option<Older>,
     },
     Add(Vkey, KeyRole),
     Replace {
@@ -55,7 +57,7 @@ impl Keyring {
         let has_root = body.contains_key("root");
         match record.kind {
             Kind::GenerationOpened => {
-                closed(body, &["generation", "checkpoint", "root", "log", "keys"])?;
+                closed(body, &OPENING_MEMBERS)?;
                 self.open(record, body)
             }
             Kind::KeyRegistered if has_root => {
@@ -119,9 +121,12 @@ impl Keyring {
             let what = "the log's key has another name than the log";
             return Err(KeyringError::forbidden(what, log.name()));
         }
-        let (mut others, mut pinned) = (Vec::new(), None);
+        let (mut others, mut older) = (Vec::new(), None);
         if record.kind == Kind::GenerationOpened {
-            pinned = Some(self.read_pinned(record, body)?);
+            let pinned = self.read_pinned(record, body)?;
+            let carried = Carried::read(body.get("carried").unwrap_or(&Value::Null))
+                .ok_or_else(|| KeyringError::member("carried"))?;
+            older = Some(Older { pinned, carried });
             others = read_keys(body)?;
         }
         let roots = root.keys().map(|(_, vkey)| (vkey, KeyRole::SOVEREIGN));
@@ -142,11 +147,11 @@ impl Keyring {
             root,
             log,
             others,
-            pinned,
+            older,
         })
     }
 
-    /// The last head of an older generation; those who hold its key can check that it is one.
+    /// The last head of the generation before; those who hold its key can check that it is one.
     fn read_pinned(&self, record: &Record, body: &Body) -> Result<Checkpoint, KeyringError> {
         if body.get("generation").and_then(Value::as_i64) != Some(record.generation) {
             return Err(KeyringError::member("generation"));
@@ -158,7 +163,7 @@ impl Keyring {
         };
         let (pinned, note) = Checkpoint::parse(checkpoint.as_bytes())?;
         let older = split_log_origin(&pinned.origin)
-            .is_some_and(|(origin, n)| origin == record.origin && n < self.generation);
+            .is_some_and(|(origin, n)| origin == record.origin && n + 1 == self.generation);
         if !older {
             return Err(CheckpointError::OtherOrigin(pinned.origin).into());
         }

@@ -437,7 +437,12 @@ fn a_later_generation_restates_its_keys_and_pins_an_older_head() {
     let log = SigningKey::from_seed(&log_origin(ORIGIN, 2), &[17; 32]).unwrap();
     let keys = [(key("bob").vkey().clone(), KeyRole::Person(Role::Reviewer))];
     let roots = root(&["alice", "dave"], 2);
-    let body = body::generation_opened(2, pinned.note(), &roots, log.vkey(), &keys);
+    let carried = Carried {
+        size: 7,
+        sealed: 5,
+        root: crate::hash::leaf_hash(b"y"),
+    };
+    let body = body::generation_opened(2, pinned.note(), &carried, &roots, log.vkey(), &keys);
     let check = |code: &str, edit: fn(&mut Value)| {
         let mut story = Story::new();
         story.ring = Keyring::new(2);
@@ -453,6 +458,12 @@ fn a_later_generation_restates_its_keys_and_pins_an_older_head() {
     let story = check("", |_| ());
     assert!(story.valid("bob"));
     assert_eq!(story.ring.pinned().map(|head| head.size), Some(5));
+    assert_eq!(story.ring.carried(), Some(&carried));
+    check("RD0660", |body| body["carried"]["size"] = json!(0));
+    check("RD0660", |body| body["carried"]["sealed"] = json!(8));
+    check("RD0660", |body| body["carried"]["root"] = json!("x"));
+    check("RD0660", |body| body["carried"]["more"] = json!(1));
+    check("RD0660", |body| body["carried"] = json!([7, 5]));
     check("RD0660", |body| body["generation"] = json!(3));
     check("RD0660", |body| body["keys"][0]["more"] = json!(3));
     check("RD0639", |body| body["checkpoint"] = json!("x"));

@@ -343,7 +343,7 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "RD0655",
         "not the signed root",
-        "The entries do not give the root that the log signed for this size.",
+        "The entries do not give the root that the log signed for this size, or the records of an older generation not the root that the sovereigns signed when they continued it.",
         AS_FOUND,
         "Treat it as tampering: keep the bundle as it is, have it exported again, tell the auditor.",
     ),

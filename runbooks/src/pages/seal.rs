@@ -47,7 +47,7 @@ pub(super) const PAGES: &[Page] = &[
         "FORK: the log is not the one that was signed",
         "The database remembers less than was signed, or something else: an older backup was restored under the sealer, or leaves were rewritten.",
         "Nothing was signed. Runs go on, and their records wait for a position.",
-        "Runbook `ledger-fork`: stop the sealer, keep the anchor and the published files, find out which database is the right one. If the newer one is lost, the sovereigns continue the ledger as a new generation that names the last anchored head, after every worker was stopped: `redress audit continue --checkpoint STATE/anchor/log-gen-N --as SOVEREIGN`.",
+        "Runbook `ledger-fork`: stop the sealer, keep the anchor and the published files, find out which database is the right one. If the newer one is lost, the sovereigns continue the ledger as a new generation that names the last anchored head, after every worker was stopped: `redress audit continue --checkpoint STATE/anchor/log-gen-N --as SOVEREIGN`. Where `audit continue` itself says FORK, this database contradicts the head that is to be remembered, and nobody can continue it behind that one: restore a backup of the log that was signed.",
     ),
     page(
         "RD0736",

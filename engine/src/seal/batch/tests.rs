@@ -168,3 +168,21 @@ fn a_snapshot_is_read_and_cut() {
     let whole = seen.up_to(None, &BTreeSet::new());
     assert_eq!(whole, seen);
 }
+
+#[test]
+fn a_record_of_another_generation_that_was_not_carried_is_refused() {
+    let records = chain(ONE, &[plain(1)]);
+    let keys = chain(KEYS, &[plain(2)]);
+    let later = Visible {
+        generation: 2,
+        ..visible(records, keys, false)
+    };
+    assert!(matches!(
+        batch(later, &HashMap::new()),
+        Err(SealError::Chain {
+            run: ONE,
+            seq: 1,
+            ..
+        })
+    ));
+}
