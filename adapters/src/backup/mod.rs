@@ -443,7 +443,7 @@ mod tests {
     fn what_is_wrong_is_found_with_its_place_and_code() {
         let findings = |with: Value| -> Vec<(String, &'static str)> {
             let found = match read_with::<With>(&with) {
-                Ok(with) => check(&crate::sql::tests::phase("none", Value::Null), &with),
+                Ok(with) => check(&crate::sql::tests::phase("none", json!({})), &with),
                 Err(finding) => vec![finding],
             };
             found.into_iter().map(|f| (f.path, f.code)).collect()
