@@ -18,6 +18,7 @@ use redress::external::ExternalAdapter;
 pub mod backup;
 pub mod command;
 mod config;
+pub mod conformance;
 pub mod fileset;
 mod finding;
 pub mod gate;

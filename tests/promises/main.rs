@@ -4,6 +4,7 @@ mod archive;
 mod command;
 mod common;
 mod compensation;
+mod conformance;
 mod crash;
 mod decision;
 mod embedding;
