@@ -6,7 +6,7 @@ use std::time::Duration;
 use redress::Engine;
 use redress::adapter::Adapter;
 use redress_adapters::conformance::{Break, Looking, Walks};
-use redress_tests::Lab;
+use redress_tests::{Depot, Lab};
 use serde_json::{Value, json};
 
 use crate::common::*;
@@ -58,7 +58,8 @@ async fn what_is_sound_passes_every_walk() {
         "name": "keep", "adapter": "backup",
         "with": {"rows": [{"name": "marks", "sql": "select phase from shop.mark order by run, phase"}]},
     });
-    let mut phases = vec![backup];
+    let gate = json!({"name": "wait", "adapter": "gate", "with": {"after": "5ms"}});
+    let mut phases = vec![backup, gate];
     phases.extend(marks(3));
     let breaks = walked(&lab, &engine, phases).await;
     assert!(breaks.is_empty(), "{breaks:#?}");
@@ -125,4 +126,43 @@ async fn each_way_of_being_broken_is_found() {
         &["undo twice"],
     )
     .await;
+}
+
+/// An act outside the database, between two phases inside of it: what was done and not undone is what the world looks like.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_act_outside_the_database_walks_like_any_other() {
+    let lab = Lab::new().await;
+    lab.sql(MARKS);
+    let folder = lab.path("depot");
+    let engine = lab
+        .builder(lab.url())
+        .lease(Duration::from_millis(500))
+        .external(Arc::new(Depot::new(&folder)))
+        .build()
+        .await
+        .expect("an engine");
+    let depot = Depot::new(&folder);
+    let look = || -> Looking<'_> {
+        Box::pin(async {
+            let effects = depot.effects();
+            let of = |kind: &str| effects.iter().filter(|one| one.starts_with(kind)).count();
+            let live = lab.sql("select count(*) from shop.mark where state <> 'withdrawn'");
+            json!({"stands": of("act ") - of("undo "), "live": live})
+        })
+    };
+    let store = json!({
+        "name": "store", "adapter": "depot", "compensation": "restore", "with": {},
+        "retry": {"attempts": 3, "backoff": "10ms", "max": "20ms"}, "timeout": "5s",
+    });
+    let line = saga(
+        "line",
+        vec![mark("p1", json!({})), store, mark("p3", json!({}))],
+        json!({}),
+    );
+    let breaks = Walks::new(&engine, line, |n| json!({"n": n}), look)
+        .all()
+        .await
+        .expect("walked");
+    assert!(breaks.is_empty(), "{breaks:#?}");
+    sound(&engine).await;
 }
