@@ -62,6 +62,7 @@ pub struct Keyring {
     /// From which size of the log on each key of the log is in force.
     logs: Vec<(u64, KeyId)>,
     basis: Option<Basis>,
+    last: i64,
     older: Option<Older>,
     doubtful: BTreeSet<u64>,
     pub(crate) used: Used,
@@ -92,6 +93,7 @@ impl Keyring {
             roots: Vec::new(),
             logs: Vec::new(),
             basis: None,
+            last: 0,
             older: None,
             doubtful: BTreeSet::new(),
             used: Used::new(),
@@ -150,6 +152,7 @@ impl Keyring {
         self.used.insert(act.id, first);
         self.run = Some(record.run);
         self.note_signatures(&signers, place.position);
+        self.last = record.seq;
         if record.kind.is_key_act() {
             let seq = record.seq;
             self.basis = Some(Basis { seq, hash });
@@ -395,6 +398,12 @@ impl Keyring {
     /// The record of the keys that the next act must name.
     pub fn basis(&self) -> Option<Basis> {
         self.basis
+    }
+
+    /// The number of the last root act's record; 0 before the opening. Acts about blobs and archived runs are among them,
+    /// and do not move [`Keyring::basis`].
+    pub fn last_act(&self) -> i64 {
+        self.last
     }
 
     /// Checks that the reader's file names one of the roots that the ledger ever had.

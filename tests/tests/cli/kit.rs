@@ -159,6 +159,12 @@ impl Kit {
             .query_text("select count(*) from redress.record")
     }
 
+    /// The number of the last record of a kind.
+    pub fn last_of(&self, kind: &str) -> String {
+        let sql = format!("select max(seq) from redress.record where kind = '{kind}'");
+        self.database.query_text(&sql)
+    }
+
     /// The ledger's key of this name that counts, as `key list --ledger` has it.
     #[track_caller]
     pub fn ledger_key(&self, name: &str) -> Value {

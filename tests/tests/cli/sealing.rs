@@ -326,6 +326,11 @@ fn old_runs_leave_the_database_behind_a_verified_archive() {
     let done = kit.json(&kit.signed(&words), 0);
     assert_eq!(done["body"]["runs"], 2, "{done:#}");
     assert_eq!(
+        done["record"].to_string(),
+        kit.last_of("runs.archived"),
+        "{done:#}"
+    );
+    assert_eq!(
         stranger(&kit, &folder, &[], 0)["verdict"],
         "VERIFIED",
         "{done:#}"

@@ -108,7 +108,7 @@ async fn record(place: &Place, engine: &Engine, envelope: &Envelope) -> Result<E
         None => false,
     };
     let signed = signed_by(envelope);
-    let record = keyring.basis().map_or(0, |basis| basis.seq);
+    let record = keyring.last_act();
     if place.say.is_json() {
         place.say.value(&json!({
             "schema": 1,
