@@ -4,7 +4,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use redress_tests::bank::{self, Bank};
-use redress_tests::children::signal_process;
+use redress_tests::children::{is_stopped, signal_process};
 use redress_tests::worker::{self, LEASE, LEASE_MS};
 use redress_tests::{Running, TestCluster, eventually, fresh_database};
 use rustix::process::Signal;
@@ -317,16 +317,6 @@ async fn death_in_a_migration_leaves_the_old_or_the_new() {
         }
         assert!(deaths >= 2, "{point}: {deaths}");
     }
-}
-
-/// Whether a process is stopped by a signal.
-fn is_stopped(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .trim_start()
-        .starts_with('T')
 }
 
 /// A worker stops at a point, another one takes its run over and ends it, and the first one goes on.

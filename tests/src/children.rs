@@ -56,8 +56,13 @@ impl Running {
         self.signal(Signal::STOP);
     }
 
-    /// SIGCONT: lets a frozen process go on.
+    /// SIGCONT: lets a frozen process go on. It waits until the process stands still: one that was told to stop
+    /// itself may not have come so far, and would sleep through a signal that came before.
+    #[track_caller]
     pub fn thaw(&mut self) {
+        eventually(KILL_LIMIT, "the process stands still", || {
+            self.poll().is_some() || is_stopped(self.pid())
+        });
         self.signal(Signal::CONT);
     }
 
@@ -125,6 +130,13 @@ impl Drop for Running {
             let _ = self.child.wait();
         }
     }
+}
+
+/// Whether a process is stopped by a signal, by proc(5): the state follows the name, which may hold any character.
+pub fn is_stopped(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+    state.starts_with('T')
 }
 
 /// Sends a signal to a process that the test knows to be its own or its server's.
