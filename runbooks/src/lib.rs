@@ -10,6 +10,7 @@
 //!
 //! **Not here:** the exit status of a code (the command).
 
+pub mod model;
 mod pages;
 
 /// What an operator is told about an error code.

@@ -33,11 +33,19 @@ pub fn format(ms: u64) -> String {
     format!("{}{unit}", ms / factor)
 }
 
-pub(super) fn serialize<S: Serializer>(ms: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+/// For `#[serde(with = "duration")]`.
+///
+/// # Errors
+/// What the serializer says.
+pub fn serialize<S: Serializer>(ms: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format(*ms))
 }
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+/// For `#[serde(with = "duration")]`.
+///
+/// # Errors
+/// Anything but a whole number and one unit.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     deserializer.deserialize_str(DurationText)
 }
 
