@@ -48,8 +48,10 @@ impl Exit {
         let number: u16 = code.strip_prefix("RD")?.parse().ok()?;
         Some(match number {
             // What is stored is not what it was: a person must look.
-            125 => Self::Person,
+            125 | 164 => Self::Person,
             101..=124 | 126 | 130..=131 | 140..=146 | 190..=195 => Self::Refused,
+            150..=163 | 165 | 167 => Self::Refused,
+            166 => Self::Verification,
             201 => Self::Configuration,
             202..=205 | 214 | 216..=218 | 317 => Self::Person,
             206..=213 | 215 => Self::Refused,

@@ -10,8 +10,16 @@
 //!
 //! **Not here:** the exit status of a code (the command).
 
+pub mod error;
+pub mod fixture;
+pub mod library;
+pub mod lint;
 pub mod model;
 mod pages;
+pub mod param;
+pub mod read;
+pub mod statement;
+pub mod text;
 
 /// What an operator is told about an error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -359,7 +359,7 @@ pub struct Statement {
 
 /// How many rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 pub enum Rows {
     /// Exactly so many.
     Exactly(u64),

@@ -249,6 +249,10 @@ pub(super) const PAGES: &[Page] = &[
         NOTHING,
         "If it may be reached, list it in `redress.toml` (in the state folder, or `--config`): `[command] allow`, `env`; `[http] hosts`, `secret_env`, `secret_files`. On every machine that works on the saga.",
     ),
+];
+
+/// What can be wrong when a saga is registered or started.
+pub(super) const REGISTRATION_PAGES: &[Page] = &[
     page(
         "RD0190",
         "the version is taken",

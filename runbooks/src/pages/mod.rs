@@ -11,6 +11,7 @@ mod ledger;
 mod plan;
 mod postings;
 mod run;
+mod runbook;
 mod seal;
 mod surroundings;
 
@@ -19,6 +20,8 @@ use crate::Page;
 /// Every block, in the order of the codes.
 pub(crate) const BLOCKS: &[&[Page]] = &[
     definition::PAGES,
+    runbook::PAGES,
+    definition::REGISTRATION_PAGES,
     run::PAGES,
     postings::PAGES,
     plan::PAGES,
