@@ -62,7 +62,7 @@ impl Exit {
             353 => Self::Person,
             356 => Self::Configuration,
             361 => Self::Verification,
-            401..=408 | 421 | 423 | 425 | 426 | 430 => Self::Refused,
+            401..=408 | 421 | 423 | 425 | 426 | 428 | 430 => Self::Refused,
             409 | 410 | 422 | 424 => Self::Person,
             219 | 420 | 750 => Self::Stale,
             501..=522 | 540..=559 | 563 | 580..=584 => Self::Refused,

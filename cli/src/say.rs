@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use comfy_table::{
     ColumnConstraint, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle,
@@ -21,6 +22,10 @@ pub struct Say {
     jsonl: bool,
     quiet: bool,
     color: bool,
+    /// Columns of the terminal that reads standard output; none in a pipe, where lines stay whole.
+    columns: Option<usize>,
+    /// Columns of the terminal that reads standard error.
+    talk_columns: Option<usize>,
 }
 
 impl Say {
@@ -37,6 +42,8 @@ impl Say {
             jsonl: globals.jsonl,
             quiet: globals.quiet,
             color,
+            columns: columns_of(io::stdout()),
+            talk_columns: columns_of(io::stderr()),
         }
     }
 
@@ -78,7 +85,27 @@ impl Say {
     /// # Errors
     /// [`Fail`] when standard output cannot be written.
     pub fn line(&self, line: &str) -> Result<(), Fail> {
-        self.data(plain_lines(line))
+        let lines: Vec<String> = plain_lines(line)
+            .split('\n')
+            .map(|line| wrap(line, self.columns))
+            .collect();
+        self.data(lines.join("\n"))
+    }
+
+    /// Writes a text behind its head; what does not fit a terminal's line goes on below the text.
+    ///
+    /// # Errors
+    /// [`Fail`] when standard output cannot be written.
+    pub fn item(&self, head: &str, text: &str) -> Result<(), Fail> {
+        self.data(hang(head, &plain(text), self.columns))
+    }
+
+    /// Writes a command line to copy: where it must be broken, a backslash says so to the shell.
+    ///
+    /// # Errors
+    /// [`Fail`] when standard output cannot be written.
+    pub fn command(&self, head: &str, command: &str) -> Result<(), Fail> {
+        self.data(continued(head, &plain(command), self.columns))
     }
 
     /// Writes a table: `fixed` columns are never broken, so that ids can be copied.
@@ -91,26 +118,36 @@ impl Say {
         fixed: &[usize],
         rows: &[Vec<String>],
     ) -> Result<(), Fail> {
-        self.data(table(header, fixed, rows))
+        self.data(table(header, fixed, rows, self.columns))
     }
 
     /// Talks to the person at the terminal.
     pub fn notice(&self, text: &str) {
         if !self.quiet {
-            self.talk(&format!("redress: {}", plain(text)));
+            self.talk(&hang("redress: ", &plain(text), self.talk_columns));
         }
     }
 
     /// Tells an error.
     pub fn error(&self, code: &str, message: &str) {
         let (on, off) = self.paint("\u{1b}[1;31m");
-        self.talk(&format!("{on}error[{code}]{off}: {}", plain(message)));
+        let told = hang(
+            &format!("error[{code}]: "),
+            &plain(message),
+            self.talk_columns,
+        );
+        let rest = told
+            .strip_prefix(&format!("error[{code}]"))
+            .unwrap_or(&told);
+        self.talk(&format!("{on}error[{code}]{off}{rest}"));
     }
 
     /// Tells what goes with an error.
     pub fn hint(&self, word: &str, text: &str) {
         let (on, off) = self.paint("\u{1b}[1m");
-        self.talk(&format!("{on}{word}{off}: {}", plain(text)));
+        let told = hang(&format!("{word}: "), &plain(text), self.talk_columns);
+        let rest = told.strip_prefix(word).unwrap_or(&told);
+        self.talk(&format!("{on}{word}{off}{rest}"));
     }
 
     fn paint(&self, on: &'static str) -> (&'static str, &'static str) {
@@ -156,20 +193,42 @@ pub fn spread(cells: &[&str], list: &[String]) -> Vec<Vec<String>> {
     rows
 }
 
-/// A table as text; it fits the terminal, or `WIDTH` columns where there is none.
-pub fn table(header: &[&str], fixed: &[usize], rows: &[Vec<String>]) -> String {
+/// A table as text; it fits the terminal, or `WIDTH` columns where there is none. A column that should stay whole is
+/// broken all the same, the last one first, where the table would not fit otherwise.
+pub fn table(
+    header: &[&str],
+    fixed: &[usize],
+    rows: &[Vec<String>],
+    columns: Option<usize>,
+) -> String {
+    let width = columns.unwrap_or(WIDTH);
+    let mut whole = fixed;
+    loop {
+        let text = arranged(header, whole, rows, width);
+        let fits = text.lines().all(|line| cells(line) <= width);
+        match whole.split_last() {
+            Some((_, fewer)) if !fits => whole = fewer,
+            _ if fits => return text,
+            // More columns than the terminal has room for.
+            _ => {
+                let lines: Vec<String> = text.lines().map(|line| wrap(line, Some(width))).collect();
+                return lines.join("\n");
+            }
+        }
+    }
+}
+
+fn arranged(header: &[&str], whole: &[usize], rows: &[Vec<String>], width: usize) -> String {
     let mut table = Table::new();
     table
         .load_style(STYLE)
         .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(u16::try_from(width).unwrap_or(u16::MAX))
         .set_header(header.to_vec());
-    if table.width().is_none_or(|width| width < WIDTH) {
-        table.set_width(WIDTH);
-    }
     for row in rows {
         table.add_row(row.iter().map(|cell| plain(cell)).collect::<Vec<_>>());
     }
-    for index in fixed {
+    for index in whole {
         if let Some(column) = table.column_mut(*index) {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
@@ -177,13 +236,82 @@ pub fn table(header: &[&str], fixed: &[usize], rows: &[Vec<String>]) -> String {
     table.trim_fmt()
 }
 
+/// Cells that a text takes on a terminal.
+fn cells(text: &str) -> usize {
+    textwrap::core::display_width(text)
+}
+
+fn columns_of(stream: impl IsTerminal + AsFd) -> Option<usize> {
+    if !stream.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(stream).map(|size| usize::from(size.ws_col));
+    Some(match size {
+        // A terminal that does not know its size.
+        Err(_) | Ok(0) => WIDTH,
+        Ok(columns) => columns.max(COLUMNS_MIN),
+    })
+}
+
+/// Breaks a line; the rest is indented as the line is.
+fn wrap(line: &str, columns: Option<usize>) -> String {
+    let text = line.trim_start_matches(' ');
+    hang(&line[..line.len() - text.len()], text, columns)
+}
+
+/// A text behind its head; what does not fit goes on below the text, or a little in where the head leaves no room.
+fn hang(head: &str, text: &str, columns: Option<usize>) -> String {
+    let line = format!("{head}{text}");
+    let Some(columns) = columns else {
+        return line;
+    };
+    if cells(&line) <= columns {
+        return line;
+    }
+    let indent = match cells(head) {
+        wide if wide > columns / 2 => "    ".to_owned(),
+        wide => " ".repeat(wide),
+    };
+    let options = options(columns)
+        .initial_indent(head)
+        .subsequent_indent(&indent);
+    textwrap::fill(text, options)
+}
+
+/// A command line with a backslash wherever it goes on below.
+fn continued(head: &str, command: &str, columns: Option<usize>) -> String {
+    let line = format!("{head}{command}");
+    let Some(columns) = columns else {
+        return line;
+    };
+    if cells(&line) <= columns {
+        return line;
+    }
+    let indent = format!("{}  ", " ".repeat(cells(head)));
+    // A word that is longer than a line is not broken: a shell would take it for two.
+    let options = options(columns.saturating_sub(2))
+        .break_words(false)
+        .initial_indent(head)
+        .subsequent_indent(&indent);
+    textwrap::fill(command, options).replace('\n', " \\\n")
+}
+
+/// Breaks at spaces only: an id has hyphens and stays whole.
+fn options<'o>(columns: usize) -> textwrap::Options<'o> {
+    textwrap::Options::new(columns)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+}
+
 /// A line under the header and nothing else.
 const STYLE: TableStyle = TableStyle::new()
     .header_lines(ContentLineStyle::none().junction(' '))
     .header_separator(LineStyle::none().fill('─').junction(' '))
     .content_lines(ContentLineStyle::none().junction(' '));
-/// The width that every table fits.
-const WIDTH: u16 = 80;
+/// The width that every table fits where no terminal says another.
+const WIDTH: usize = 80;
+/// Narrower terminals are written to as if they had this width.
+const COLUMNS_MIN: usize = 40;
 
 #[cfg(test)]
 mod tests {
@@ -197,17 +325,57 @@ mod tests {
             "failed".to_owned(),
             "a long reason ".repeat(12),
         ];
-        let text = table(&["run", "state", "reason"], &[0], &[row]);
+        let text = table(&["run", "state", "reason"], &[0], &[row], None);
         assert!(text.lines().any(|line| line.contains(id)), "{text}");
-        assert!(
-            text.lines().all(|line| line.chars().count() <= 80),
-            "{text}"
-        );
+        assert!(text.lines().all(|line| cells(line) <= 80), "{text}");
+    }
+
+    #[test]
+    fn a_table_whose_columns_should_all_stay_whole_fits_all_the_same() {
+        let wide = "文".repeat(30);
+        let row = vec![wide.clone(), "x".repeat(70), wide, "y".repeat(50)];
+        for columns in [40, 80, 200] {
+            let rows = std::slice::from_ref(&row);
+            let text = table(&["a", "b", "c", "d"], &[0, 1, 2, 3], rows, Some(columns));
+            let fits = text.lines().all(|line| cells(line) <= columns);
+            assert!(fits, "{columns}\n{text}");
+        }
     }
 
     #[test]
     fn an_escape_in_a_cell_is_shown_and_not_sent() {
-        let text = table(&["x"], &[], &[vec!["\u{1b}[2Jgone".to_owned()]]);
+        let text = table(&["x"], &[], &[vec!["\u{1b}[2Jgone".to_owned()]], None);
         assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn a_long_text_goes_on_below_itself_and_whole_in_a_pipe() {
+        let check = |text: &str, columns: Option<usize>, expected: &str| {
+            assert_eq!(hang("  why  ", text, columns), expected);
+        };
+        check("one two three four", None, "  why  one two three four");
+        check(
+            "one two three four",
+            Some(20),
+            "  why  one two three\n       four",
+        );
+        check(
+            "文字文字文字文字",
+            Some(15),
+            "  why  文字文字\n       文字文字",
+        );
+        check("", Some(20), "  why  ");
+        assert_eq!(wrap("  a bb ccc", Some(6)), "  a bb\n  ccc");
+    }
+
+    #[test]
+    fn a_broken_command_can_be_copied() {
+        let command = "redress release 01978f5e-aaaa-7bbb-8ccc-0123456789ab --as KEY --reason TEXT";
+        let told = continued("    ", command, Some(60));
+        assert!(told.lines().all(|line| cells(line) <= 60), "{told}");
+        let copied = told.replace(" \\\n", " ");
+        let words: Vec<&str> = copied.split_whitespace().collect();
+        assert_eq!(words.join(" "), command);
+        assert_eq!(continued("    ", command, None), format!("    {command}"));
     }
 }

@@ -36,8 +36,44 @@ pub fn short_id(id: uuid::Uuid) -> String {
     text[text.len() - SHORT_ID_CHARS..].to_owned()
 }
 
+/// A time of the ledger in this machine's zone.
+pub fn local(utc: &str) -> String {
+    utc.parse::<jiff::Timestamp>().map_or_else(
+        |_| plain(utc),
+        |at| {
+            at.to_zoned(jiff::tz::TimeZone::system())
+                .strftime("%Y-%m-%d %H:%M:%S %Z")
+                .to_string()
+        },
+    )
+}
+
+/// How long ago a time of the ledger is, by this machine's clock.
+pub fn age(utc: &str) -> Option<String> {
+    let at = utc.parse::<jiff::Timestamp>().ok()?;
+    let seconds = jiff::Timestamp::now().duration_since(at).as_secs();
+    // Clocks of two machines differ: what is in the future happened just now.
+    Some(span(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// A length of time in its two largest units.
+pub fn span(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, _, _) => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+/// Characters that have no width, hide or reorder text, or are drawn in as many cells as a terminal likes.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 const SHORT_ID_CHARS: usize = 8;
@@ -53,7 +89,22 @@ mod tests {
         check("red \u{1b}[31m", "red \\u{1b}[31m");
         check("two\nlines\r", "two\\nlines\\r");
         check("\u{202e}fdp.exe", "\\u{202e}fdp.exe");
+        check("❤\u{fe0f}\u{61c}", "❤\\u{fe0f}\\u{61c}");
         assert_eq!(plain_lines("two\nlines\u{7}"), "two\nlines\\u{7}");
+    }
+
+    #[test]
+    fn a_length_of_time_has_its_two_largest_units() {
+        let check = |seconds: u64, text: &str| assert_eq!(span(seconds), text);
+        check(0, "0 s");
+        check(59, "59 s");
+        check(60, "1 min");
+        check(3_599, "59 min");
+        check(3 * 3_600 + 12 * 60 + 5, "3 h 12 min");
+        check(86_400, "1 d 0 h");
+        check(90 * 86_400 + 3_600, "90 d 1 h");
+        assert_eq!(age("9999-01-01T00:00:00Z").as_deref(), Some("0 s"));
+        assert_eq!(age("not a time"), None);
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub enum Error {
     /// No such plan.
     #[error("unknown plan {0}: `redress plan RUN` makes one")]
     UnknownPlan(String),
+    /// No failed run has a fingerprint that begins so, or several differ behind it.
+    #[error("no failed run has this fingerprint: {0}")]
+    UnknownFingerprint(String),
     /// No such hold.
     #[error("unknown or released hold {0}: `redress holds` lists those in force")]
     UnknownHold(String),
@@ -266,6 +269,7 @@ impl Error {
             | Self::UnknownSaga(_)
             | Self::UnknownRun(_)
             | Self::UnknownPlan(_)
+            | Self::UnknownFingerprint(_)
             | Self::UnknownHold(_)
             | Self::Input(_)
             | Self::Conflict { .. }
@@ -336,6 +340,7 @@ impl Error {
             Self::Stuck { .. } => "RD0424",
             Self::WrongState { .. } => "RD0425",
             Self::UnknownPlan(_) => "RD0426",
+            Self::UnknownFingerprint(_) => "RD0428",
             Self::ApprovalsMissing(_) => "RD0560",
             Self::NoTrust => "RD0562",
             Self::Replayed(_) => "RD0563",

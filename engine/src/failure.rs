@@ -21,7 +21,8 @@ use crate::error::Error;
 use crate::log::Pages;
 use crate::name::Name;
 use crate::outside::Settled;
-use crate::plan::{self, Action, Cause, CauseKind, History, Plan, Policy, Trigger};
+use crate::plan::{self, Action, Cause, CauseKind, Plan, Policy, Trigger};
+use crate::planning::history_of;
 use crate::run::Live;
 use crate::tx::{Entered, Moved};
 
@@ -300,34 +301,7 @@ impl Inner {
         policy: &Policy,
         failed: Option<&Name>,
     ) -> Plan {
-        let committed = live
-            .story
-            .committed
-            .iter()
-            .map(|c| plan::Committed {
-                phase: c.phase.clone(),
-                seq: c.seq,
-                hash: c.hash,
-                has_undo: !c.undo.is_null(),
-                touched: c.touched.clone(),
-            })
-            .collect();
-        let history = History {
-            run: live.row.id,
-            basis,
-            state: live.story.state,
-            committed,
-            compensated: live.story.compensated.clone(),
-            failed: failed.or(live.story.failed.as_ref()).cloned(),
-            rewinds: live.story.rewinds.clone(),
-            in_doubt: live.story.in_doubt().map(|(phase, intent)| plan::InDoubt {
-                phase: phase.clone(),
-                record: plan::RecordRef {
-                    seq: intent.seq,
-                    hash: intent.hash,
-                },
-            }),
-        };
+        let history = history_of(live.row.id, &live.story, basis, failed);
         plan::plan(live.definition(), &history, cause, policy)
     }
 

@@ -12,12 +12,13 @@ use uuid::Uuid;
 
 use crate::crash;
 use crate::db::{DbError, Session};
+use crate::definition::Definition;
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
-use crate::log::Pages;
+use crate::log::{Pages, Story};
 use crate::name::Name;
 use crate::operate::{same_head, wrong_state};
-use crate::plan::{Action, Cause, CauseKind, Plan, Policy};
+use crate::plan::{self, Action, Cause, CauseKind, History, Plan, Policy};
 use crate::run::{Live, RunRow};
 use crate::tx::{Moved, hash_at};
 
@@ -53,28 +54,12 @@ impl Engine {
                 "a failed, stuck or completed run is planned for",
             ));
         }
-        let kind = match (&live.story.failed, &live.row.error) {
-            (Some(phase), Some((code, message))) => CauseKind::Failure {
-                phase: phase.clone(),
-                code: code.clone(),
-                message: message.clone(),
-            },
-            _ => CauseKind::Requested {},
-        };
-        let cause = Cause {
-            kind,
-            reason: reason.to_owned(),
-            requester: inner.actor.clone(),
-        };
         let policy = Policy {
-            artefact_adapters: inner.artefact_adapters(),
             overrides,
+            ..inner.policy()
         };
-        let basis = Basis {
-            seq: live.row.basis.0,
-            hash: live.row.basis.1,
-        };
-        let plan = inner.plan_for(&live, basis, &cause, &policy, None);
+        let definition = live.definition();
+        let plan = inner.plan_asked(&live.row, &live.story, definition, &policy, reason);
         inner.store_plan(&session, &live, plan).await
     }
 
@@ -116,6 +101,46 @@ impl Engine {
 }
 
 impl Inner {
+    /// The plan for a person who asks for a run to be undone, from its story as it stands.
+    fn plan_asked(
+        &self,
+        row: &RunRow,
+        story: &Story,
+        definition: &Definition,
+        policy: &Policy,
+        reason: &str,
+    ) -> Plan {
+        let kind = match (&story.failed, &row.error) {
+            (Some(phase), Some((code, message))) => CauseKind::Failure {
+                phase: phase.clone(),
+                code: code.clone(),
+                message: message.clone(),
+            },
+            _ => CauseKind::Requested {},
+        };
+        let cause = Cause {
+            kind,
+            reason: reason.to_owned(),
+            requester: self.actor.clone(),
+        };
+        let basis = Basis {
+            seq: row.basis.0,
+            hash: row.basis.1,
+        };
+        let history = history_of(row.id, story, basis, None);
+        plan::plan(definition, &history, &cause, policy)
+    }
+
+    /// The plan that a person would be given who asks for nothing special; nothing is stored.
+    pub(crate) fn plan_unasked(
+        &self,
+        row: &RunRow,
+        story: &Story,
+        definition: &Definition,
+    ) -> Plan {
+        self.plan_asked(row, story, definition, &self.policy(), "")
+    }
+
     /// Stores a plan with its record, unless it is the one that the run has.
     pub(crate) async fn store_plan(
         &self,
@@ -202,5 +227,32 @@ impl Inner {
             }
         }
         Ok(holds)
+    }
+}
+
+/// What the planner is told of a run; `failed` where the log does not say it yet.
+pub(crate) fn history_of(run: Uuid, story: &Story, basis: Basis, failed: Option<&Name>) -> History {
+    let committed = story.committed.iter().map(|c| plan::Committed {
+        phase: c.phase.clone(),
+        seq: c.seq,
+        hash: c.hash,
+        has_undo: !c.undo.is_null(),
+        touched: c.touched.clone(),
+    });
+    History {
+        run,
+        basis,
+        state: story.state,
+        committed: committed.collect(),
+        compensated: story.compensated.clone(),
+        failed: failed.or(story.failed.as_ref()).cloned(),
+        rewinds: story.rewinds.clone(),
+        in_doubt: story.in_doubt().map(|(phase, intent)| plan::InDoubt {
+            phase: phase.clone(),
+            record: plan::RecordRef {
+                seq: intent.seq,
+                hash: intent.hash,
+            },
+        }),
     }
 }

@@ -573,7 +573,7 @@ pub const LIST_REWINDS: Statement = Statement {
     name: "list_rewinds",
     text: include_str!("../read/list_rewinds.sql"),
 };
-/// Runs, youngest first: saga, state, subject (each may be null), limit.
+/// Runs, youngest first: saga, state, subject, ids (each may be null), limit.
 pub const LIST_RUNS: Statement = Statement {
     name: "list_runs",
     text: include_str!("../read/list_runs.sql"),

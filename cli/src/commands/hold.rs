@@ -5,13 +5,13 @@ use redress::{Error, Hold, Released};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::commands::look::{local, print_stray};
+use crate::commands::status::print_stray;
 use crate::commands::{Length, find_run};
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::files::Stray;
 use crate::place::Place;
-use crate::text::short_id;
+use crate::text::{local, short_id};
 
 /// What to hold.
 #[derive(Debug, clap::Args)]

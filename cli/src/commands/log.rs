@@ -10,11 +10,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::commands::find_run;
-use crate::commands::look::{local, to_value};
+use crate::commands::look::to_value;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
-use crate::text::plain;
+use crate::text::{local, plain};
 
 /// Which records.
 #[derive(Debug, clap::Args)]

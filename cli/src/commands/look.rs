@@ -1,6 +1,6 @@
-//! `status`, `runs`, `show`: looking, from one moment each.
+//! `runs`, `show`: looking, from one moment each.
 
-use redress::view::{Attention, RunFilter, RunView};
+use redress::view::{RunFilter, RunView};
 use redress_ledger::quorum::Quorum;
 use redress_ledger::state::State;
 use serde_json::{Value, json};
@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 use crate::commands::find_run;
 use crate::exit::Exit;
 use crate::fail::Fail;
-use crate::files::Stray;
 use crate::place::Place;
-use crate::text::{plain, short};
+use crate::text::{local, plain, short};
 
 /// Which runs.
 #[derive(Debug, clap::Args)]
@@ -24,6 +23,9 @@ pub struct RunsArgs {
     /// On this subject
     #[arg(long, value_name = "TEXT")]
     pub subject: Option<String>,
+    /// That fail alike: a fingerprint of `redress status`, or its first 8 digits
+    #[arg(long = "match", value_name = "FINGERPRINT")]
+    pub fingerprint: Option<String>,
     /// At most so many, the youngest
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
@@ -34,83 +36,6 @@ pub struct RunsArgs {
 pub struct ShowArgs {
     /// The run: its id, or the beginning of it
     pub run: String,
-}
-
-/// What needs a person.
-///
-/// # Errors
-/// [`Fail::Engine`].
-pub async fn status(place: &Place) -> Result<Exit, Fail> {
-    let engine = place.engine().await?;
-    let waiting = engine.status().await?;
-    let strays = place.strays(&engine.holds().await?)?;
-    let quiet = waiting.is_empty() && strays.is_empty();
-    if place.say.is_json() {
-        let files: Vec<Value> = strays.iter().map(Stray::json).collect();
-        let value = json!({"schema": 1, "waiting": waiting, "files": files, "errors": []});
-        place.say.value(&value)?;
-    } else if quiet {
-        place.say.line("nothing needs a person")?;
-    } else {
-        for one in &waiting {
-            print_attention(place, one)?;
-        }
-        for stray in &strays {
-            print_stray(place, stray)?;
-        }
-    }
-    Ok(if quiet { Exit::Done } else { Exit::Person })
-}
-
-/// Prints a hold file that stops this machine.
-///
-/// # Errors
-/// [`Fail`] when standard output cannot be written.
-pub fn print_stray(place: &Place, stray: &Stray) -> Result<(), Fail> {
-    let path = plain(&stray.path.display().to_string());
-    place
-        .say
-        .line(&format!("this machine is stopped by {path}"))?;
-    place
-        .say
-        .line(&format!("    why   {}", plain(&stray.reason())))?;
-    place.say.line(&format!("    next  {}", stray.next()))
-}
-
-fn print_attention(place: &Place, one: &Attention) -> Result<(), Fail> {
-    let what = match (&one.run, &one.saga) {
-        (Some(run), Some(saga)) => format!("run {run} of {}", plain(saga)),
-        (Some(run), None) => format!("run {run}"),
-        (None, _) => match one.holds.as_slice() {
-            [hold] => format!("hold {hold}"),
-            _ => "kill switch".to_owned(),
-        },
-    };
-    let subject = one
-        .subject
-        .as_ref()
-        .map(|subject| format!(" on {}", plain(subject)))
-        .unwrap_or_default();
-    place.say.line(&format!(
-        "{what}{subject}: {}, since {}",
-        one.state,
-        local(&one.since)
-    ))?;
-    place
-        .say
-        .line(&format!("    why   [{}] {}", one.code, plain(&one.reason)))?;
-    for hold in one.holds.iter().filter(|_| one.run.is_some()) {
-        place.say.line(&format!("    held  {hold}"))?;
-    }
-    let who: Vec<String> = one.next.who.iter().map(ToString::to_string).collect();
-    place.say.line(&format!(
-        "    next  {} ({})",
-        plain(&one.next.what),
-        who.join(", ")
-    ))?;
-    place
-        .say
-        .line(&format!("          {}", plain(&one.next.command)))
 }
 
 /// Lists runs.
@@ -133,7 +58,15 @@ pub async fn runs(place: &Place, args: &RunsArgs) -> Result<Exit, Fail> {
         saga: args.saga.clone(),
         state,
         subject: args.subject.clone(),
+        alike: None,
         limit: Some(args.limit),
+    };
+    let filter = match &args.fingerprint {
+        Some(digits) => RunFilter {
+            alike: Some(engine.alike(digits).await?.runs),
+            ..filter
+        },
+        None => filter,
     };
     let runs = engine.runs(&filter).await?;
     if place.say.is_jsonl() {
@@ -330,18 +263,6 @@ pub fn quorum_text(quorum: &Quorum) -> String {
     } else {
         needed.join(", ")
     }
-}
-
-/// A time of the ledger in this machine's zone.
-pub fn local(utc: &str) -> String {
-    utc.parse::<jiff::Timestamp>().map_or_else(
-        |_| plain(utc),
-        |at| {
-            at.to_zoned(jiff::tz::TimeZone::system())
-                .strftime("%Y-%m-%d %H:%M:%S %Z")
-                .to_string()
-        },
-    )
 }
 
 /// Plain data as JSON.

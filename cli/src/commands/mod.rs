@@ -23,6 +23,7 @@ pub mod run;
 pub mod saga;
 pub mod seal;
 pub mod start;
+pub mod status;
 pub mod work;
 
 use std::io::Write;
@@ -50,7 +51,7 @@ pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
         Command::Start(args) => start::start(place, &args).await,
         Command::Work(args) => work::work(place, &args).await,
         Command::Rehearse(args) => rehearse::rehearse(place, &args).await,
-        Command::Status => look::status(place).await,
+        Command::Status => status::status(place).await,
         Command::Runs(args) => look::runs(place, &args).await,
         Command::Show(args) => look::show(place, &args).await,
         Command::Log(args) => log::log(place, &args).await,

@@ -164,10 +164,11 @@ impl Inner {
         };
         const RUNS_MAX: i64 = 1_000;
         let none: Option<&str> = None;
+        let any: Option<Vec<uuid::Uuid>> = None;
         let rows = session
             .query(
                 self.sql.text(sql::LIST_RUNS),
-                &[&none, &none, &Some(subject.as_str()), &RUNS_MAX],
+                &[&none, &none, &Some(subject.as_str()), &any, &RUNS_MAX],
             )
             .await?;
         for row in &rows {

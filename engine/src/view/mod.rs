@@ -5,6 +5,8 @@
 //!
 //! **Not here:** an order over all runs (only the sealer gives positions): [`Engine::log_all`] goes run by run.
 
+mod fingerprint;
+mod groups;
 mod log;
 mod model;
 mod next;
@@ -13,6 +15,8 @@ mod rewinds;
 mod show;
 mod status;
 
+pub use fingerprint::{FINGERPRINT_DIGITS_MIN, Fingerprint};
+pub use groups::{Group, Waiting};
 pub use model::*;
 pub use rewinds::{REWINDS_LIMIT_DEFAULT, RewindFilter, RewindLine, RewindStatus};
 
@@ -42,7 +46,8 @@ impl Engine {
         let mut reading = Reading::begin(&self.inner).await?;
         let row = self.inner.hot_row(&reading, run).await?;
         let holds = reading.holds().await?;
-        let view = reading.view(&row, &holds).await?;
+        let story = reading.story_of(&row).await?;
+        let view = reading.view(&row, &story, &holds).await?;
         reading.end().await;
         Ok(view)
     }
@@ -86,7 +91,7 @@ impl Engine {
         let rows = reading
             .query(
                 sql::LIST_RUNS,
-                &[&filter.saga, &state, &filter.subject, &limit],
+                &[&filter.saga, &state, &filter.subject, &filter.alike, &limit],
             )
             .await?;
         reading.end().await;
@@ -117,10 +122,35 @@ impl Engine {
     /// # Errors
     /// [`Error::Db`]; [`Error::Log`] when a run's row and log disagree.
     pub async fn status(&self) -> Result<Vec<Attention>, Error> {
+        Ok(self.waiting().await?.waiting)
+    }
+
+    /// As [`Engine::status`], and the failed runs once more by what they have in common.
+    ///
+    /// # Errors
+    /// As [`Engine::status`].
+    pub async fn waiting(&self) -> Result<Waiting, Error> {
         let mut reading = Reading::begin(&self.inner).await?;
         let waiting = reading.attention().await?;
         reading.end().await;
-        Ok(waiting)
+        Ok(Waiting::of(waiting))
+    }
+
+    /// The failed runs that share a fingerprint, of which somebody wrote the first digits.
+    ///
+    /// # Errors
+    /// [`Error::UnknownFingerprint`] when no failed run has one that begins so, or several differ behind it.
+    pub async fn alike(&self, digits: &str) -> Result<Group, Error> {
+        let found = self.waiting().await?.groups;
+        let mut meant = found
+            .into_iter()
+            .filter(|group| group.fingerprint.begins_with(digits));
+        let unknown = |text: String| Error::UnknownFingerprint(text);
+        let group = meant.next().ok_or_else(|| unknown(digits.to_owned()))?;
+        match meant.next() {
+            None => Ok(group),
+            Some(_) => Err(unknown(format!("{digits} (several begin so)"))),
+        }
     }
 
     /// A run's records after `after_seq`, as lines; the logs of no run have the installation's `system_run` and `keys_run`.

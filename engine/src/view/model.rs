@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::fingerprint::Fingerprint;
 use crate::definition::Authority;
 use crate::name::Name;
 use crate::plan::Action;
@@ -62,6 +63,11 @@ pub struct RunView {
     pub waits_for: Option<String>,
     /// The next safe act, when a person must act.
     pub next: Option<Next>,
+    /// What a failed or stuck run shares with others that fail alike.
+    pub fingerprint: Option<Fingerprint>,
+    /// A plan can bring it back.
+    #[serde(skip)]
+    pub recoverable: bool,
 }
 
 /// A hold in force.
@@ -236,6 +242,13 @@ pub struct Attention {
     pub holds: Vec<Uuid>,
     /// The next safe act.
     pub next: Next,
+    /// What a failed or stuck run shares with others that fail alike.
+    pub fingerprint: Option<Fingerprint>,
+    /// The phase that failed, when one did.
+    pub phase: Option<Name>,
+    /// A plan can bring it back, so that many alike can be recovered at once.
+    #[serde(skip)]
+    pub recoverable: bool,
 }
 
 /// What waits for a person.
@@ -259,6 +272,8 @@ pub struct RunFilter {
     pub state: Option<State>,
     /// On this subject.
     pub subject: Option<String>,
+    /// Among these.
+    pub alike: Option<Vec<Uuid>>,
     /// At most so many; [`RUNS_LIMIT_DEFAULT`] if none is given.
     pub limit: Option<u32>,
 }

@@ -9,6 +9,7 @@ use redress_ledger::{Envelope, Hash, KeyId, Kind, Role};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::fingerprint::{Facts, Fingerprint, fingerprint};
 use super::next::{Situation, next_act};
 use super::reading::{Reading, authority};
 use super::{
@@ -16,12 +17,13 @@ use super::{
     RunError, RunView, SCHEMA,
 };
 use crate::consent::Consents;
-use crate::definition::Definition;
+use crate::definition::{Definition, Phase};
 use crate::error::Error;
 use crate::hold::Hold;
 use crate::keyring::Trusted;
 use crate::log::{LogError, Story};
 use crate::plan::Plan;
+use crate::planning::StoredPlan;
 use crate::run::RunRow;
 use crate::schema::Installation;
 
@@ -38,45 +40,36 @@ pub(super) fn bears(hold: &Hold, row: &RunRow) -> bool {
 
 impl Reading<'_> {
     /// Builds the view of a run.
-    pub(super) async fn view(&mut self, row: &RunRow, holds: &[Hold]) -> Result<RunView, Error> {
-        let story = self.story_of(row).await?;
+    pub(super) async fn view(
+        &mut self,
+        row: &RunRow,
+        story: &Story,
+        holds: &[Hold],
+    ) -> Result<RunView, Error> {
         let definition = self.definition(row.definition).await?;
         let switch = self.inner.read_switch(self).await?;
-        let mut missing = Quorum::new();
-        let plan = match row.plan {
+        let stored = match row.plan {
+            Some(digest) => Some(StoredPlan {
+                digest,
+                plan: self.inner.plan_by_digest(self, digest).await?,
+            }),
             None => None,
-            Some(digest) => {
-                let plan = self.inner.plan_by_digest(self, digest).await?;
-                let now = self.inner.now(self).await?;
-                let trusted = self.inner.trusted_if_any(self).await?;
-                let judge = Judge {
-                    trusted: trusted.as_deref(),
-                    installation: &self.inner.installation,
-                    now: &now,
-                };
-                let (view, short) = plan_view(&judge, row, &story, digest, &plan)?;
-                missing = short;
-                Some(view)
-            }
         };
+        let (plan, missing) = match &stored {
+            Some(stored) => {
+                let (view, missing) = self.plan_of(row, story, stored).await?;
+                (Some(view), missing)
+            }
+            None => (None, Quorum::new()),
+        };
+        let recovery = self.recovery(row, story, &definition, stored.as_ref())?;
         let bearing: Vec<&Hold> = holds.iter().filter(|hold| bears(hold, row)).collect();
         let mut released_by = Vec::with_capacity(bearing.len());
         for hold in &bearing {
             released_by.push((*hold, self.release_quorum(hold).await?));
         }
         let phase = row.phase.as_deref().and_then(|name| definition.phase(name));
-        let unsigned = match phase {
-            Some(phase) if story.state == State::Running && !phase.approvals.is_empty() => {
-                let now = self.inner.now(self).await?;
-                let asked = Consents {
-                    row,
-                    story: &story,
-                    phase,
-                };
-                self.inner.consents(self, &asked, &now).await?.1
-            }
-            _ => Quorum::new(),
-        };
+        let unsigned = self.unsigned(row, story, phase).await?;
         let waits = phase.filter(|_| !unsigned.is_empty());
         let next = next_act(&Situation {
             waits: waits.map(|phase| (&phase.name, &unsigned)),
@@ -97,10 +90,10 @@ impl Reading<'_> {
             subject: row.subject.clone(),
             state: story.state,
             held: bearing.into_iter().map(held_view).collect(),
-            phases: phases_of(&definition, &story),
+            phases: phases_of(&definition, story),
             plan,
             head: place((row.seq, row.head)),
-            error: error_of(&story),
+            error: error_of(story),
             errors: Vec::new(),
             key: row.key.clone(),
             requester: row.requester.clone(),
@@ -111,7 +104,75 @@ impl Reading<'_> {
             switch: switch.map_or_else(|| "missing".to_owned(), |s| s.state),
             waits_for: waits.map(|phase| format!("phase {} waits for signatures", phase.name)),
             next,
+            fingerprint: recovery.map(|found| found.0),
+            recoverable: recovery.is_some_and(|found| found.1),
         })
+    }
+
+    /// The last plan of a run, and which signatures it still lacks.
+    async fn plan_of(
+        &self,
+        row: &RunRow,
+        story: &Story,
+        stored: &StoredPlan,
+    ) -> Result<(PlanView, Quorum), Error> {
+        let now = self.inner.now(self).await?;
+        let trusted = self.inner.trusted_if_any(self).await?;
+        let judge = Judge {
+            trusted: trusted.as_deref(),
+            installation: &self.inner.installation,
+            now: &now,
+        };
+        plan_view(&judge, row, story, stored.digest, &stored.plan)
+    }
+
+    /// Signatures without which the phase that is next does not run.
+    async fn unsigned(
+        &self,
+        row: &RunRow,
+        story: &Story,
+        phase: Option<&Phase>,
+    ) -> Result<Quorum, Error> {
+        match phase {
+            Some(phase) if story.state == State::Running && !phase.approvals.is_empty() => {
+                let now = self.inner.now(self).await?;
+                let asked = Consents { row, story, phase };
+                Ok(self.inner.consents(self, &asked, &now).await?.1)
+            }
+            _ => Ok(Quorum::new()),
+        }
+    }
+
+    /// What a failed or stuck run shares with others that fail alike, and whether a plan can bring it back.
+    fn recovery(
+        &self,
+        row: &RunRow,
+        story: &Story,
+        definition: &Definition,
+        stored: Option<&StoredPlan>,
+    ) -> Result<Option<(Fingerprint, bool)>, Error> {
+        if !matches!(story.state, State::Failed | State::Stuck) {
+            return Ok(None);
+        }
+        // What was carried out, or what the run has moved on from, says nothing about what is next.
+        let standing = stored
+            .map(|stored| stored.plan.clone())
+            .filter(|plan| (plan.basis.seq, plan.basis.hash) == story.basis);
+        let recovery = standing.unwrap_or_else(|| self.inner.plan_unasked(row, story, definition));
+        let error = error_of(story);
+        let found = fingerprint(&Facts {
+            saga: &row.saga,
+            definition: row.definition,
+            state: story.state,
+            phase: error.as_ref().and_then(|error| error.phase.as_ref()),
+            code: error.as_ref().map(|error| error.code.as_str()),
+            committed: story.committed.iter().map(|one| &one.phase).collect(),
+            rewound: story.rewound.as_ref().map(|one| &one.to),
+            recovery: &recovery,
+        })?;
+        let doubt = story.state == State::Failed && story.in_doubt().is_some();
+        let ready = !recovery.refused && !doubt && story.rewound.is_none();
+        Ok(Some((found, ready)))
     }
 
     /// Replays a run's log and compares it with the row that was read in the same transaction.
@@ -147,7 +208,7 @@ fn held_view(hold: &Hold) -> HeldView {
 
 fn phases_of(definition: &Definition, story: &Story) -> Vec<PhaseView> {
     let stands = matches!(story.state, State::Stuck | State::Resolved);
-    let view = |phase: &crate::definition::Phase| {
+    let view = |phase: &Phase| {
         let trace = story.traces.get(&phase.name);
         let state = trace.map_or("pending", |trace| trace.state);
         PhaseView {

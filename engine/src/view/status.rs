@@ -26,7 +26,7 @@ impl Reading<'_> {
             // A run that only waits behind somebody else's hold is not what a person must look at.
             let stopped = matches!(row.state, State::Failed | State::Stuck);
             let story = self.story_of(&row).await?;
-            let view = self.view(&row, &holds).await?;
+            let view = self.view(&row, &story, &holds).await?;
             let waits = view.waits_for.is_some();
             if !stopped && !waits && !holds.iter().any(|hold| hold.run == Some(row.id)) {
                 continue;
@@ -49,6 +49,9 @@ impl Reading<'_> {
                 code: "kill".to_owned(),
                 holds: Vec::new(),
                 next,
+                fingerprint: None,
+                phase: None,
+                recoverable: false,
             });
         }
         for hold in &holds {
@@ -73,6 +76,7 @@ fn run_attention(row: &RunRow, story: &Story, view: RunView, holds: &[Hold]) -> 
     } else {
         own.map(|hold| hold.at.clone())
     };
+    let phase = error.as_ref().and_then(|error| error.phase.clone());
     let (code, reason) = match (own, error) {
         (Some(hold), _) if !stopped => (hold.code.clone(), hold.reason.clone()),
         (_, Some(error)) => (error.code, error.message),
@@ -90,6 +94,9 @@ fn run_attention(row: &RunRow, story: &Story, view: RunView, holds: &[Hold]) -> 
         code,
         holds: bearing.iter().map(|hold| hold.id).collect::<Vec<Uuid>>(),
         next: view.next?,
+        fingerprint: view.fingerprint,
+        phase: phase.filter(|_| stopped),
+        recoverable: view.recoverable,
     })
 }
 
@@ -118,5 +125,8 @@ fn hold_attention(hold: &Hold, next: Next) -> Attention {
         code: hold.code.clone(),
         holds: vec![hold.id],
         next,
+        fingerprint: None,
+        phase: None,
+        recoverable: false,
     }
 }

@@ -124,6 +124,13 @@ pub(super) const PAGES: &[Page] = &[
         "`redress plan RUN` shows the run's plan with its digest.",
     ),
     page(
+        "RD0428",
+        "nothing fails alike",
+        "No failed or stuck run has a fingerprint that begins with these digits, or several differ behind them.",
+        NOTHING,
+        "`redress status` shows what fails and its fingerprints; what was recovered is no longer there.",
+    ),
+    page(
         "RD0430",
         "not rehearsed",
         "A relation cannot be compared: it is no table, may not be read here, or has too many rows.",

@@ -1,5 +1,6 @@
 //! The `redress` command as a user meets it: exit status, JSON, errors and files, on a real server.
 
+mod alike;
 mod bad_input;
 mod bounds;
 mod ceremony;

@@ -190,7 +190,7 @@ impl Stage {
         self.tell(&format!("sql> {sql}"))?;
         let (header, rows) = rows_of(session, sql).await?;
         let header: Vec<&str> = header.iter().map(String::as_str).collect();
-        for line in table(&header, &[], &rows).lines() {
+        for line in table(&header, &[], &rows, None).lines() {
             self.tell(&format!("  {line}"))?;
         }
         Ok(rows)
