@@ -1555,6 +1555,8 @@ NEEDED = {
     "phase_approve": ("run", "phase"),
     "hold_release": ("hold",),
     "switch_release": ("switch_no",),
+    "runbook_approve": ("run", "plan"),
+    "runbook_step": ("run", "plan", "phase"),
 }
 
 PURPOSE_OF = {
@@ -1566,6 +1568,7 @@ PURPOSE_OF = {
     "resolved": "run_resolve",
     "phase.committed": "phase_approve",
     "phase.intended": "phase_approve",
+    "runbook.step": "runbook_step",
 }
 
 
@@ -1711,7 +1714,7 @@ class Authority:
         envelope = record.body.get("envelope", Run)
         if envelope is not Run:
             self._admit(run, record, envelope, position)
-        elif record.kind in ("plan.approved", "decision"):
+        elif record.kind in ("plan.approved", "decision", "runbook.step"):
             raise Fault("RD0660", "the body's member is missing or not valid: envelope")
         if record.kind == "plan.made":
             self._plan_made(run, record.body)
@@ -1745,6 +1748,8 @@ class Authority:
 
     def _fits(self, run, record, decision):
         purpose = PURPOSE_OF.get(record.kind, decision["purpose"])
+        if record.kind == "runbook.step" and decision["purpose"] == "runbook_approve":
+            purpose = "runbook_approve"
         bound = {}
         if purpose == "plan_approve":
             if decision["plan"] is None:
@@ -1757,6 +1762,10 @@ class Authority:
             bound = {"run": record.run, "basis": basis}
         elif purpose == "phase_approve":
             bound = {"run": record.run, "phase": decision["phase"]}
+        elif purpose in ("runbook_approve", "runbook_step"):
+            bound = {"run": record.run, "plan": member(record.body, "plan", is_hash)}
+            if purpose == "runbook_step":
+                bound["phase"] = member(record.body, "step", is_text)
         elif purpose == "hold_release":
             own = record.kind == "hold.released"
             bound = {"hold": member(record.body, "hold", uuid_of) if own else decision["hold"]}
@@ -1767,7 +1776,7 @@ class Authority:
 
     def _count(self, run, decision, signers):
         purpose = decision["purpose"]
-        if purpose == "phase_approve":
+        if purpose in ("phase_approve", "runbook_approve", "runbook_step"):
             return
         if purpose == "plan_approve":
             approvals = self._plan(run, decision["plan"]).approvals

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::approve::{Approval, Judged};
+use crate::ask::Demand;
 use crate::compensate::{Mandate, Unwind};
 use crate::db::{DbError, Session};
 use crate::drive::{Outcome, is_fenced};
@@ -39,6 +40,18 @@ impl Engine {
     /// [`Error::StalePlan`], [`Error::ApprovalsMissing`], [`Error::PlanRefused`], [`Error::GuardRefused`]: nothing was
     /// changed. [`Error::Stuck`]: rolled back, a person must act. The gate's refusals.
     pub async fn apply(&self, stored: &StoredPlan) -> Result<Outcome, Error> {
+        self.apply_where(stored, None).await
+    }
+
+    /// Carries out an approved plan if what is demanded holds, under lock, in the transaction that begins it.
+    ///
+    /// # Errors
+    /// As [`Engine::apply`]; [`Error::CheckFailed`]: nothing was changed.
+    pub async fn apply_where(
+        &self,
+        stored: &StoredPlan,
+        demand: Option<&Demand>,
+    ) -> Result<Outcome, Error> {
         let inner = &self.inner;
         let mut session = inner.session().await?;
         // What is stored under the digest is carried out, whatever the caller holds in hands.
@@ -75,6 +88,7 @@ impl Engine {
             plan: &stored.plan,
             digest: stored.digest,
             mandate,
+            demand,
         };
         match inner.unwind(&mut session, &mut live, &unwind).await {
             Ok(()) => {

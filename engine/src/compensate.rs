@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::action::{compensation_context, is_done, push_action};
+use crate::ask::Demand;
 use crate::crash;
 use crate::db::{DbError, Session};
 use crate::definition::Phase;
@@ -72,6 +73,8 @@ pub(crate) struct Unwind<'a> {
     pub plan: &'a Plan,
     pub digest: Hash,
     pub mandate: Mandate,
+    /// What else has to hold, under lock, in the transaction that begins.
+    pub demand: Option<&'a Demand>,
 }
 
 /// How an unwind attempt ended.
@@ -102,6 +105,7 @@ impl Inner {
             plan: &plan,
             digest,
             mandate,
+            demand: None,
         };
         let unwound = match unwind.mandate {
             Mandate::Automatic => self.heed_releases_for(session, live).await,
@@ -183,7 +187,10 @@ impl Inner {
                 || is_gate(&error)
                 || matches!(
                     error,
-                    Error::StalePlan(_) | Error::GuardRefused { .. } | Error::SubjectBusy(_)
+                    Error::StalePlan(_)
+                        | Error::GuardRefused { .. }
+                        | Error::SubjectBusy(_)
+                        | Error::CheckFailed { .. }
                 )
             {
                 return Err(error);
@@ -250,6 +257,11 @@ impl Inner {
         };
         if !fits {
             return Err(Error::StalePlan(live.row.id));
+        }
+        if let Some(demand) = unwind.demand
+            && !started
+        {
+            self.meet(session, demand).await?;
         }
         Ok(entered)
     }

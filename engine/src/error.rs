@@ -151,6 +151,48 @@ pub enum Error {
         /// The stable code: the adapter's own, where it has one.
         code: &'static str,
     },
+    /// What an act rests on does not hold, or could not be told.
+    #[error("check {check} {}: {found}; nothing was changed", if *unknown { "could not be told" } else { "failed" })]
+    CheckFailed {
+        /// The check.
+        check: String,
+        /// Whether it could not be told.
+        unknown: bool,
+        /// What was found, or why it could not be told.
+        found: String,
+    },
+    /// No such execution of a runbook.
+    #[error("unknown execution {0}: `redress runbook list --executions` shows them")]
+    UnknownExecution(String),
+    /// Somebody else carries out a runbook here.
+    #[error(
+        "{by} carries out runbook {runbook} here since {since}; wait, or ask them: execution {execution}"
+    )]
+    ExecutionBusy {
+        /// Person and machine.
+        by: String,
+        /// Which runbook.
+        runbook: String,
+        /// Since when.
+        since: String,
+        /// The execution.
+        execution: Uuid,
+    },
+    /// The execution is not where it would have to be.
+    #[error("the execution is {state}: {needed}, execution {execution}")]
+    ExecutionState {
+        /// The execution.
+        execution: Uuid,
+        /// Where it is.
+        state: &'static str,
+        /// What would be needed.
+        needed: &'static str,
+    },
+    /// Somebody else took the execution over.
+    #[error(
+        "somebody else has taken this over: look with `redress runbook show {0}`, execution {0}"
+    )]
+    ExecutionLost(Uuid),
     /// It could not be rehearsed, and nothing was done.
     #[error("not rehearsed: {0}")]
     NotRehearsed(String),
@@ -280,6 +322,11 @@ impl Error {
             | Self::PlanRefused { .. }
             | Self::GuardRefused { .. }
             | Self::NotRehearsed(_)
+            | Self::CheckFailed { .. }
+            | Self::UnknownExecution(_)
+            | Self::ExecutionBusy { .. }
+            | Self::ExecutionState { .. }
+            | Self::ExecutionLost(_)
             | Self::ApprovalsMissing(_)
             | Self::Replayed(_)
             | Self::NoTrust
@@ -335,6 +382,12 @@ impl Error {
             Self::StalePlan(_) => "RD0420",
             Self::GuardRefused { code, .. } => code,
             Self::NotRehearsed(_) => "RD0430",
+            Self::UnknownExecution(_) => "RD0440",
+            Self::ExecutionBusy { .. } => "RD0441",
+            Self::CheckFailed { unknown: false, .. } => "RD0442",
+            Self::ExecutionState { .. } => "RD0443",
+            Self::ExecutionLost(_) => "RD0444",
+            Self::CheckFailed { unknown: true, .. } => "RD0445",
             Self::Baseline { .. } => "RD0422",
             Self::PlanRefused { .. } => "RD0423",
             Self::Stuck { .. } => "RD0424",

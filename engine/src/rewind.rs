@@ -107,6 +107,18 @@ impl Engine {
         Ok(Some(StoredPlan { digest, plan }))
     }
 
+    /// Stores the plan of a rewind of a run that stands still, for [`Engine::apply`]. Equal circumstances give the equal plan.
+    ///
+    /// # Errors
+    /// As [`Engine::plan_rewind`]; [`Error::PlanRefused`].
+    pub async fn make_rewind(&self, run: Uuid, asked: &Rewind) -> Result<StoredPlan, Error> {
+        let inner = &self.inner;
+        let session = inner.session().await?;
+        let live = inner.live(&session, run).await?;
+        check_asked(&live, asked)?;
+        inner.store_rewind(&session, &live, asked).await
+    }
+
     /// Rewinds a run to a phase that has committed: that phase and all after it are undone, and it runs next.
     ///
     /// # Errors
@@ -406,6 +418,7 @@ impl Inner {
             plan: &stored.plan,
             digest,
             mandate,
+            demand: None,
         };
         push_started(&mut pages, &unwind)?;
         if !whole || !self.is_atomic(&live, &stored.plan) {

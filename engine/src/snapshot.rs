@@ -157,7 +157,7 @@ pub(crate) fn check_baseline(
 }
 
 /// Equal as values or as text: a bigint comes as a string, a file writes a number.
-fn same(expected: &Value, found: &Value) -> bool {
+pub(crate) fn same(expected: &Value, found: &Value) -> bool {
     let text = |value: &Value| match value {
         Value::String(s) => s.clone(),
         other => other.to_string(),

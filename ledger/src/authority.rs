@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `plan.made` | `plan` (digest), `basis` {seq, hash}, `quorum`, optionally `requester` |
 //! | `plan.approved`, `decision` | `envelope` |
+//! | `runbook.step` | `envelope`, `plan` (digest of the runbook's plan), `step` |
 //! | `plan.started` | `plan` |
 //! | `compensation.committed` | `action`, optionally `plan` |
 //! | `hold.released` | `hold`, `envelope` here or in an earlier `decision`, optionally `quorum` |

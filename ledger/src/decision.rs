@@ -37,6 +37,10 @@ pub enum Purpose {
     RunResolve,
     /// A phase may run.
     PhaseApprove,
+    /// The plan of a runbook may be applied.
+    RunbookApprove,
+    /// A step of a runbook was done, or refused, by whoever signed.
+    RunbookStep,
 }
 
 /// The record that a decision is based on.
@@ -75,10 +79,10 @@ pub struct Decision {
     /// The hold that it releases.
     #[serde(deserialize_with = "present")]
     pub hold: Option<Uuid>,
-    /// The digest of the plan.
+    /// The digest of the plan, of a run or of a runbook.
     #[serde(deserialize_with = "present")]
     pub plan: Option<Hash>,
-    /// The phase that may run.
+    /// The phase that may run, or the step that was done.
     #[serde(deserialize_with = "present")]
     pub phase: Option<String>,
     /// A word that reports can count.
@@ -246,6 +250,8 @@ impl Bound {
             Purpose::PlanApprove => &[run, ("plan", self.plan), ("basis", self.basis)],
             Purpose::RunResolve => &[run, ("basis", self.basis)],
             Purpose::PhaseApprove => &[run, ("phase", self.phase)],
+            Purpose::RunbookApprove => &[run, ("plan", self.plan)],
+            Purpose::RunbookStep => &[run, ("plan", self.plan), ("phase", self.phase)],
             Purpose::HoldRelease => &[("hold", self.hold)],
             Purpose::SwitchRelease => &[("switch_no", self.switch_no)],
         };

@@ -41,6 +41,9 @@ grant execute on function
   redress.end_log(bigint, bigint, uuid[], bigint[], bytea[]),
   redress.archivable_runs(timestamptz, bigint), redress.archive_runs(timestamptz, bigint, bytea, bigint),
   redress.publish_switch(text, text, text), redress.drain_gate(int), redress.gate_holders(),
+  redress.put_execution(uuid, uuid, text, text, int, bytea, bytea, text),
+  redress.take_execution(uuid, uuid, text, bigint), redress.beat_execution(uuid, bigint, bigint),
+  redress.leave_execution(uuid, bigint), redress.move_execution(uuid, bigint, text, int, text, int),
   redress.written_relations()
 to redress_operator;
 

@@ -1,6 +1,6 @@
 //! Every SQL statement and migration of Redress, as files handed out as constants.
 //!
-//! The folders follow the flow: `schema`, `definition`, `start`, `claim`, `phase`, `compensate`, `hold`, `seal`, `notify`, `rehearse`, `read`.
+//! The folders follow the flow: `schema`, `definition`, `start`, `claim`, `phase`, `compensate`, `hold`, `seal`, `notify`, `rehearse`, `runbook`, `read`.
 //!
 //! **Invariant:** one statement a file; nothing is assembled from strings. The files are written for the schema
 //! `redress`; [`Sql::for_schema`] renders them once for an installation of another name.
@@ -66,6 +66,11 @@ pub const MIGRATIONS: &[Migration] = &[
         version: 5,
         name: "subscribers",
         text: include_str!("../migrations/0005_subscribers.sql"),
+    },
+    Migration {
+        version: 6,
+        name: "executions",
+        text: include_str!("../migrations/0006_executions.sql"),
     },
 ];
 
@@ -492,6 +497,48 @@ pub const SHARE_SNAPSHOT: Statement = Statement {
     text: include_str!("../rehearse/share_snapshot.sql"),
 };
 
+// runbook
+/// Stores the plan of an execution of a runbook: id, log, flight, runbook, version, digest, canonical bytes, by whom.
+pub const PUT_EXECUTION: Statement = Statement {
+    name: "put_execution",
+    text: include_str!("../runbook/put_execution.sql"),
+};
+/// Takes an execution in hands, or null: id, owner, name, lease ms.
+pub const TAKE_EXECUTION: Statement = Statement {
+    name: "take_execution",
+    text: include_str!("../runbook/take_execution.sql"),
+};
+/// Keeps an execution in hands: id, token, lease ms.
+pub const BEAT_EXECUTION: Statement = Statement {
+    name: "beat_execution",
+    text: include_str!("../runbook/beat_execution.sql"),
+};
+/// Gives an execution out of hands: id, token.
+pub const LEAVE_EXECUTION: Statement = Statement {
+    name: "leave_execution",
+    text: include_str!("../runbook/leave_execution.sql"),
+};
+/// Moves an execution with its record: id, token, was, done before, state, done.
+pub const MOVE_EXECUTION: Statement = Statement {
+    name: "move_execution",
+    text: include_str!("../runbook/move_execution.sql"),
+};
+/// Executions whose id begins so: prefix.
+pub const EXECUTIONS_BY_PREFIX: Statement = Statement {
+    name: "executions_by_prefix",
+    text: include_str!("../runbook/executions_by_prefix.sql"),
+};
+/// Executions, youngest first: log or null, only those under way, at most.
+pub const LIST_EXECUTIONS: Statement = Statement {
+    name: "list_executions",
+    text: include_str!("../runbook/list_executions.sql"),
+};
+/// A role that cannot write and that this session may take: the named one or null.
+pub const READER_ROLE: Statement = Statement {
+    name: "reader_role",
+    text: include_str!("../runbook/reader_role.sql"),
+};
+
 // read
 /// Every hold and whether it is released.
 pub const ALL_HOLDS_STATE: Statement = Statement {
@@ -796,6 +843,14 @@ pub const STATEMENTS: &[Statement] = &[
     ROWS_AT,
     SET_LIMITS,
     SHARE_SNAPSHOT,
+    PUT_EXECUTION,
+    TAKE_EXECUTION,
+    BEAT_EXECUTION,
+    LEAVE_EXECUTION,
+    MOVE_EXECUTION,
+    EXECUTIONS_BY_PREFIX,
+    LIST_EXECUTIONS,
+    READER_ROLE,
     ALL_HOLDS_STATE,
     ALL_RECORDS,
     ARCHIVED_RUN_BY_ID,

@@ -122,6 +122,7 @@ impl Stage<'_> {
             plan,
             digest,
             mandate: mandate_of(&[self.approval(&stored)?], None, Vec::new()),
+            demand: None,
         };
         let context = compensation_context(&self.live, &unwind);
         for action in &plan.actions {

@@ -85,7 +85,7 @@ impl RunAuthority {
     ) -> Result<(), AuthorityError> {
         match record.body.get("envelope") {
             Some(envelope) => self.admit(judge, record, envelope)?,
-            None if matches!(record.kind, Kind::PlanApproved | Kind::Decision) => {
+            None if must_be_signed(record.kind) => {
                 return Err(AuthorityError::Member("envelope"));
             }
             None => {}
@@ -155,7 +155,11 @@ impl RunAuthority {
 
     /// Checks that a decision allows what this record of this run is about.
     fn fits(&self, record: &Record, decision: &Decision) -> Result<(), AuthorityError> {
-        let purpose = purpose_of(record.kind).unwrap_or(decision.purpose);
+        let purpose = match (record.kind, decision.purpose) {
+            // A runbook's approvals stand beside its steps.
+            (Kind::RunbookStep, Purpose::RunbookApprove) => Purpose::RunbookApprove,
+            (kind, own) => purpose_of(kind).unwrap_or(own),
+        };
         let mut act = Expected::new(purpose, &record.origin, record.generation, &record.at);
         match purpose {
             Purpose::PlanApprove => {
@@ -174,6 +178,13 @@ impl RunAuthority {
             Purpose::PhaseApprove => {
                 act.run = Some(record.run);
                 act.phase = decision.phase.as_deref();
+            }
+            Purpose::RunbookApprove | Purpose::RunbookStep => {
+                act.run = Some(record.run);
+                act.plan = Some(member(&record.body, "plan")?);
+                if purpose == Purpose::RunbookStep {
+                    act.phase = Some(member(&record.body, "step")?);
+                }
             }
             Purpose::HoldRelease => {
                 act.hold = match record.kind {
@@ -195,7 +206,9 @@ impl RunAuthority {
     fn count(&mut self, decision: Decision, signers: Vec<Signer>) -> Result<(), AuthorityError> {
         let act = match decision.purpose {
             Purpose::PlanApprove => None,
-            Purpose::PhaseApprove => return Ok(()),
+            Purpose::PhaseApprove | Purpose::RunbookApprove | Purpose::RunbookStep => {
+                return Ok(());
+            }
             Purpose::RunResolve => Some(Act::Resolve),
             Purpose::HoldRelease => decision.hold.map(Act::Hold),
             Purpose::SwitchRelease => decision.switch_no.map(Act::Switch),
@@ -316,8 +329,17 @@ fn purpose_of(kind: Kind) -> Option<Purpose> {
         Kind::SwitchReleased => Some(Purpose::SwitchRelease),
         Kind::Resolved => Some(Purpose::RunResolve),
         Kind::PhaseCommitted | Kind::PhaseIntended => Some(Purpose::PhaseApprove),
+        Kind::RunbookStep => Some(Purpose::RunbookStep),
         _ => None,
     }
+}
+
+/// Whether a record of this kind is nothing without a signature.
+fn must_be_signed(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::PlanApproved | Kind::Decision | Kind::RunbookStep
+    )
 }
 
 fn or_sovereign(quorum: Quorum) -> Quorum {

@@ -256,6 +256,57 @@ fn a_release_needs_the_decision_that_was_made_for_it() {
 }
 
 #[test]
+fn a_step_of_a_runbook_is_signed_for_this_plan_and_this_step() {
+    let stepped = |purpose: Purpose, edit: fn(&mut Decision), body: fn(&mut Value)| {
+        let mut log = failed_run(&json!({}));
+        let mut decision = Decision {
+            purpose,
+            basis: None,
+            plan: Some(Hash::from_bytes([7; 32])),
+            phase: Some("undo".to_owned()),
+            ..approval(&log)
+        };
+        edit(&mut decision);
+        let envelope = sign(&decision, &key("alice")).unwrap().to_value();
+        let mut members = json!({
+            "envelope": envelope, "plan": Hash::from_bytes([7; 32]), "step": "undo",
+        });
+        body(&mut members);
+        log.add(Kind::RunbookStep, members);
+        verify(&log)
+    };
+    for purpose in [Purpose::RunbookStep, Purpose::RunbookApprove] {
+        assert_eq!(stepped(purpose, |_| {}, |_| {}).verdict, Verdict::Verified);
+    }
+    let check = |code: &str, edit: fn(&mut Decision), body: fn(&mut Value)| {
+        assert_eq!(
+            failed(&stepped(Purpose::RunbookStep, edit, body)),
+            (6, code)
+        );
+    };
+    check("RD0553", |decision| decision.run = Some(run(2)), |_| {});
+    check(
+        "RD0554",
+        |_| {},
+        |body| body["plan"] = json!(Hash::from_bytes([8; 32])),
+    );
+    check("RD0555", |_| {}, |body| body["step"] = json!("redo"));
+    check(
+        "RD0550",
+        |decision| decision.purpose = Purpose::PhaseApprove,
+        |_| {},
+    );
+    check("RD0660", |_| {}, |body| body["step"] = json!(null));
+    check(
+        "RD0660",
+        |_| {},
+        |body| {
+            body.as_object_mut().unwrap().remove("envelope");
+        },
+    );
+}
+
+#[test]
 fn a_run_is_resolved_by_a_decision_on_its_present_basis() {
     let resolved = |edit: fn(&mut Decision)| {
         let mut log = failed_run(&json!({}));

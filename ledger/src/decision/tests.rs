@@ -26,12 +26,14 @@ fn of(purpose: Purpose) -> Decision {
     }
 }
 
-const ALL: [Purpose; 5] = [
+const ALL: [Purpose; 7] = [
     Purpose::PlanApprove,
     Purpose::HoldRelease,
     Purpose::SwitchRelease,
     Purpose::RunResolve,
     Purpose::PhaseApprove,
+    Purpose::RunbookApprove,
+    Purpose::RunbookStep,
 ];
 
 #[test]
