@@ -48,6 +48,7 @@ mod approve;
 pub mod archive;
 pub mod ask;
 mod audit;
+mod call;
 mod ceremony;
 pub mod check;
 pub mod committed;
@@ -104,6 +105,7 @@ pub mod view;
 mod worker;
 
 pub use approve::Approval;
+pub use call::CallOut;
 pub use ceremony::KeyChange;
 pub use drive::{CLAIMS_MAX, Outcome};
 pub use driver::Driver;

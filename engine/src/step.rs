@@ -513,6 +513,26 @@ impl Engine {
         Ok(signers)
     }
 
+    /// Who signed the plan of an execution when it was made, by the keys that count now.
+    ///
+    /// # Errors
+    /// [`Error::NoTrust`].
+    pub async fn execution_planner(&self, execution: &Execution) -> Result<Vec<Signer>, Error> {
+        let inner = &self.inner;
+        let session = inner.session().await?;
+        let trusted = inner.trusted(&session).await?;
+        for record in inner.notes_of(&session, execution).await? {
+            let planned = record.body.get("event").and_then(Value::as_str) == Some("planned");
+            if let (true, Some(envelope)) = (planned, record.body.get("envelope")) {
+                let verified = trusted.verify(&Envelope::from_value(envelope)?);
+                return Ok(verified
+                    .map(|verified| verified.signers)
+                    .unwrap_or_default());
+            }
+        }
+        Ok(Vec::new())
+    }
+
     /// The records of an execution, in order: bodies with `event`, `step` and whatever the step gave.
     ///
     /// # Errors

@@ -11,6 +11,8 @@
 //! **Not here:** the exit status of a code (the command).
 
 pub mod error;
+pub mod execute;
+pub mod facts;
 pub mod fixture;
 pub mod library;
 pub mod lint;

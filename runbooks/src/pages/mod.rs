@@ -5,6 +5,7 @@ mod bundle;
 mod database;
 mod definition;
 mod drift;
+mod execution;
 mod fileset;
 mod keys;
 mod ledger;
@@ -25,6 +26,7 @@ pub(crate) const BLOCKS: &[&[Page]] = &[
     run::PAGES,
     postings::PAGES,
     plan::PAGES,
+    execution::PAGES,
     approval::PAGES,
     keys::PAGES,
     ledger::PAGES,
