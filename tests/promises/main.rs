@@ -17,6 +17,7 @@ mod keyring;
 mod lockfile;
 mod notify;
 mod phase;
+mod pipeline;
 mod rehearse;
 mod release;
 mod release_example;
