@@ -173,12 +173,30 @@ impl Notifier {
     /// # Errors
     /// [`Error::Db`]; what was not delivered is by whoever takes the place next.
     pub async fn run_once(self) -> Result<(), Error> {
-        let result = match self.take().await? {
-            Some(position) => self.deliver_from(position, true).await,
-            None => Ok(()),
-        };
+        let result = self.deliver_once().await;
         self.leave().await?;
         result
+    }
+
+    /// As [`Notifier::run_once`], for no longer than this; false when time was up before everything was told. The place is
+    /// given back then too, so that whoever comes next need not wait for it.
+    ///
+    /// # Errors
+    /// As [`Notifier::run_once`].
+    pub async fn run_once_within(self, limit: Duration) -> Result<bool, Error> {
+        let told = tokio::time::timeout(limit, self.deliver_once()).await;
+        self.leave().await?;
+        match told {
+            Ok(result) => result.map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    async fn deliver_once(&self) -> Result<(), Error> {
+        match self.take().await? {
+            Some(position) => self.deliver_from(position, true).await,
+            None => Ok(()),
+        }
     }
 
     /// Delivers everything behind a position, and goes on until the place is lost or something fails.

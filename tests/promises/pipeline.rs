@@ -76,6 +76,11 @@ async fn pipeline_1_automatic_on_failure_and_manual_by_an_operator_and_the_trigg
     ] {
         assert_eq!(line[field], is, "{line:#}");
     }
+    // It goes on from there, and announces again.
+    yard.engine.resume(row.id).await.expect("resumed");
+    let outcome = yard.engine.drive(row.id).await;
+    assert!(matches!(outcome, Ok(Outcome::Completed(_))), "{outcome:?}");
+    assert_eq!(yard.shows(), SECOND);
     sound(&yard.engine).await;
 }
 

@@ -254,14 +254,22 @@ fn row_of(line: &RewindLine) -> Vec<String> {
         None => line.reason.clone(),
     };
     vec![
-        line.run.to_string(),
+        short_id(line.run),
         line.status.as_str().to_owned(),
         line.from.as_ref().map(Name::to_string).unwrap_or_default(),
         line.to.to_string(),
         line.trigger.as_str().to_owned(),
-        line.made_at.clone(),
+        seconds(&line.made_at),
         plain(&why),
     ]
+}
+
+/// A time as far as a list needs it; `--json` has it whole.
+fn seconds(at: &str) -> String {
+    match at.split_once('.') {
+        Some((before, _)) => format!("{before}Z"),
+        None => at.to_owned(),
+    }
 }
 
 fn status_of(text: &str) -> Result<RewindStatus, Fail> {

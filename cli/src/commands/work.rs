@@ -103,10 +103,10 @@ fn tell(
 /// What this worker's own runs gave to tell, before it ends; a sink that takes too long is told next time.
 async fn tell_the_rest(engine: &Engine, config: &Config) -> Result<(), Fail> {
     for notifier in notifiers(engine, config)? {
-        match tokio::time::timeout(TELLING_MAX, notifier.run_once()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "telling"),
-            Err(_) => tracing::warn!("not everybody was told in time; the next worker goes on"),
+        match notifier.run_once_within(TELLING_MAX).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("not everybody was told in time; the next worker goes on"),
+            Err(error) => tracing::warn!(%error, "telling"),
         }
     }
     Ok(())

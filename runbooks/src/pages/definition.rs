@@ -245,9 +245,9 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "RD0146",
         "not listed by this worker",
-        "A phase names a program, a host, a variable or a secret that the configuration of this machine does not list; a definition lives in the database and must not choose them.",
+        "A phase names a program, a host, a variable, a secret, or a root of directories that the configuration of this machine does not list; a definition lives in the database and must not choose them.",
         NOTHING,
-        "If it may be reached, list it in `redress.toml` (in the state folder, or `--config`): `[command] allow`, `env`; `[http] hosts`, `secret_env`, `secret_files`. On every machine that works on the saga.",
+        "If it may be reached, list it in `redress.toml` (in the state folder, or `--config`): `[command] allow`, `env`; `[http] hosts`, `secret_env`, `secret_files`; `[fileset] roots`, `artefacts`. On every machine that works on the saga.",
     ),
 ];
 

@@ -1,14 +1,94 @@
 //! Walks that the phases of any adapter must pass, shipped or somebody's own: against a real database, with a saga that
 //! uses them.
 //!
-//! ```no_run
-//! # async fn example(engine: &redress::Engine, saga: redress::definition::Definition) -> Result<(), Box<dyn std::error::Error>> {
-//! use redress_adapters::conformance::Walks;
-//! use serde_json::json;
+//! | walk | what is done | what must be |
+//! |---|---|---|
+//! | `repeat` | the same key again | the same run, and nothing moves |
+//! | `undo twice` | a completed run is taken back, and once more | as before; the second time is refused |
+//! | `fail` | something fails behind each phase | compensated, as before |
+//! | `kill` | a driver is given up at several moments | another one completes it, and it can be taken back |
+//! | `verify` | what a phase verifies is false, going forth ([`Walks::falsify`]) | nothing of it commits, the rest is compensated |
+//! | `verify back` | the same on its way back | stuck and not compensated; put right, it is finished |
+//! | `guard` | somebody does what forbids the way back ([`Walks::spoil`]) | not taken back, nothing moves |
 //!
-//! // What must be again as it was after a way back: rows that rightly stay behind are left out of it.
-//! let look = || Box::pin(async { json!({"live": 3}) }) as redress_adapters::conformance::Looking<'_>;
-//! let breaks = Walks::new(engine, saga, |n| json!({"order": format!("order-{n}")}), look).all().await?;
+//! For an author of an adapter: give the engine your adapter, write a saga that uses it, and say what the world looks like. Put
+//! the phase under test last when it acts outside the database, since such a plan goes step by step. This is a whole test:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use async_trait::async_trait;
+//! use redress::Engine;
+//! use redress::adapter::{Adapter, AdapterError, Applied, Call, Finding};
+//! use redress::definition::builder::{Phase, Saga};
+//! use redress::definition::{self, Authority, Compensation};
+//! use redress::phase_tx::PhaseTx;
+//! use redress::plan::Action;
+//! use redress_adapters::conformance::{Looking, Walks};
+//! use serde_json::{Map, Value, json};
+//!
+//! /// An adapter of one's own: a seat is taken, and given back.
+//! struct Seats;
+//!
+//! #[async_trait]
+//! impl Adapter for Seats {
+//!     fn name(&self) -> &str {
+//!         "seats"
+//!     }
+//!
+//!     fn check(&self, _phase: &definition::Phase) -> Vec<Finding> {
+//!         Vec::new()
+//!     }
+//!
+//!     async fn apply(&self, tx: &PhaseTx<'_>, call: &Call<'_>) -> Result<Applied, AdapterError> {
+//!         let sql = "update hall.seat set taken_by = $1 where no = $2 and taken_by is null";
+//!         let values = [call.context["run"]["id"].clone(), call.context["input"]["no"].clone()];
+//!         match tx.query_values(sql, &values).await?.count {
+//!             1 => Ok(Applied::default()),
+//!             _ => Err(AdapterError::Business("the seat is taken".to_owned())),
+//!         }
+//!     }
+//!
+//!     async fn guard(&self, tx: &PhaseTx<'_>, call: &Call<'_>, _: Action) -> Result<(), AdapterError> {
+//!         let sql = "select from hall.seat where taken_by = $1 and not used for update";
+//!         match tx.query_values(sql, &[call.context["run"]["id"].clone()]).await?.count {
+//!             1 => Ok(()),
+//!             _ => Err(AdapterError::Guard("somebody sits there".to_owned())),
+//!         }
+//!     }
+//!
+//!     async fn revert(&self, tx: &PhaseTx<'_>, call: &Call<'_>, _: Action) -> Result<Map<String, Value>, AdapterError> {
+//!         let sql = "update hall.seat set taken_by = null where taken_by = $1";
+//!         tx.query_values(sql, &[call.context["run"]["id"].clone()]).await?;
+//!         Ok(Map::new())
+//!     }
+//! }
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = redress::db::pool("postgres:///hall", 10)?;
+//! let engine = Engine::builder(pool.clone()).adapters(redress_adapters::standard()).adapter(Arc::new(Seats)).build().await?;
+//! let seat = Phase::new("seat", "seats").writes(["hall.seat"]).compensation(Compensation::SoftRevert);
+//! let saga = Saga::new("evening", 1).authority("soft_revert", Authority::Auto).phase(seat).build()?;
+//! let (hall, connection) = redress::tokio_postgres::connect("postgres:///hall", redress::tokio_postgres::NoTls).await?;
+//! tokio::spawn(connection);
+//!
+//! // What must be again as it was after a way back; rows that rightly stay behind are left out of it.
+//! let look = || -> Looking<'_> {
+//!     Box::pin(async {
+//!         let sql = "select string_agg(no::text, ' ' order by no) from hall.seat where taken_by is not null";
+//!         let row = hall.query_one(sql, &[]).await;
+//!         json!(row.map(|row| row.get::<_, Option<String>>(0)).map_err(|error| error.to_string()).ok())
+//!     })
+//! };
+//! let breaks = Walks::new(&engine, saga, |n| json!({"no": n}), look)
+//!     .spoil(|run| {
+//!         let hall = &hall;
+//!         Box::pin(async move {
+//!             let _ = hall.execute("update hall.seat set used = true where taken_by = $1", &[&run]).await;
+//!         })
+//!     })
+//!     .all()
+//!     .await?;
 //! assert!(breaks.is_empty(), "{breaks:#?}");
 //! # Ok(())
 //! # }
@@ -17,14 +97,17 @@
 //! **Invariant:** a walk judges by what is seen from outside: the run's outcome, and the look of the world before and after.
 //!
 //! **What can go wrong:** a look that leaves too much out passes what it should not; a saga that shares its rows with somebody
-//! who works meanwhile breaks for no reason.
+//! who works meanwhile breaks for no reason. A driver that was given up is followed when its lease has run out: build the
+//! engine with a short one.
 //!
 //! **Not here:** death of the whole process; a walk gives a driver up in the middle, as its death would, but for what the
 //! process itself still does. Kill real processes too, as `tests/promises` does.
 
+mod verification;
+
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redress::definition::{Authority, Definition, OnFailure};
 use redress::{Engine, Error, Outcome};
@@ -37,15 +120,31 @@ pub type Looking<'a> = Pin<Box<dyn Future<Output = Value> + Send + 'a>>;
 pub type Spoiling<'a> =
     Box<dyn Fn(Uuid) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> + Send + Sync + 'a>;
 
-/// How long after its start a driver is given up, one after the other.
-const GIVEN_UP: [Duration; 6] = [
-    Duration::from_millis(1),
-    Duration::from_millis(3),
-    Duration::from_millis(6),
-    Duration::from_millis(10),
-    Duration::from_millis(20),
-    Duration::from_millis(40),
-];
+/// A verification that is to say no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lie {
+    /// Of this phase.
+    pub phase: String,
+    /// On this way.
+    pub way: Way,
+}
+
+/// The way that a phase goes when it verifies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Behind its work.
+    Forth,
+    /// Behind its compensation.
+    Back,
+}
+
+/// Brings it about that a verification says no, or (`None`) that all of them tell the truth; false where there is none to
+/// say no.
+pub type Falsifying<'a> =
+    Box<dyn Fn(Option<Lie>) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> + Send + Sync + 'a>;
+
+/// At how many moments of a run its driver is given up, evenly over the time that a run takes.
+const GIVEN_UP: u32 = 6;
 
 /// Something that an adapter must not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +164,8 @@ pub struct Walks<'a> {
     input: Box<dyn Fn(u32) -> Value + Send + Sync + 'a>,
     look: Box<dyn Fn() -> Looking<'a> + Send + Sync + 'a>,
     spoil: Option<Spoiling<'a>>,
+    falsify: Option<Falsifying<'a>>,
+    took: Duration,
     count: u32,
     breaks: Vec<Break>,
 }
@@ -83,6 +184,8 @@ impl<'a> Walks<'a> {
             input: Box::new(input),
             look: Box::new(look),
             spoil: None,
+            falsify: None,
+            took: Duration::ZERO,
             count: 0,
             breaks: Vec::new(),
         }
@@ -95,6 +198,19 @@ impl<'a> Walks<'a> {
         spoil: impl Fn(Uuid) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> + Send + Sync + 'a,
     ) -> Self {
         self.spoil = Some(Box::new(spoil));
+        self
+    }
+
+    /// Adds the walks of the verifications: how one phase's is made to say no, for a while.
+    #[must_use]
+    pub fn falsify(
+        mut self,
+        falsify: impl Fn(Option<Lie>) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>
+        + Send
+        + Sync
+        + 'a,
+    ) -> Self {
+        self.falsify = Some(Box::new(falsify));
         self
     }
 
@@ -112,9 +228,10 @@ impl<'a> Walks<'a> {
         for upto in 1..=self.saga.phases.len() {
             self.failed_behind(upto).await?;
         }
-        for after in GIVEN_UP {
-            self.given_up(after).await?;
+        for moment in 1..=GIVEN_UP {
+            self.given_up(self.took * moment / (GIVEN_UP + 1)).await?;
         }
+        self.verified().await?;
         self.guarded().await?;
         Ok(self.breaks)
     }
@@ -128,7 +245,9 @@ impl<'a> Walks<'a> {
             let start = self.engine.start(saga.saga.as_str(), input.clone());
             start.key(format!("conformance-{}", saga.saga))
         };
+        let begun = Instant::now();
         let (first, outcome) = self.engine.start_and_drive(start()).await?;
+        self.took = begun.elapsed();
         let seen = (self.look)().await;
         let (second, _) = self.engine.start_and_drive(start()).await?;
         let again = (self.look)().await;
@@ -265,6 +384,8 @@ impl<'a> Walks<'a> {
     fn named(&self, end: &str, upto: usize, fails: bool) -> Definition {
         let mut saga = json!(self.saga);
         saga["saga"] = json!(format!("{}-{end}", self.saga.saga));
+        // What a walk brings about is nobody else's trouble.
+        saga["on_unrecovered"] = json!({"hold": "run", "kill": false});
         if let Some(phases) = saga["phases"].as_array_mut() {
             phases.truncate(upto);
             if fails {
