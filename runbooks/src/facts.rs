@@ -93,13 +93,17 @@ pub fn why_not(matches: &Match, facts: &Facts) -> Option<String> {
             true => "none".to_owned(),
             false => facts.codes.join(", "),
         };
-        return Some(format!(
-            "it is for {}, the run has {codes}",
-            matches.codes.join(", ")
-        ));
+        // A long list would hide what the run has.
+        let wanted = match matches.codes.as_slice() {
+            few if few.len() <= CODES_SHOWN_MAX => few.join(", "),
+            many => format!("{} other error codes", many.len()),
+        };
+        return Some(format!("it is for {wanted}, the run has {codes}"));
     }
     None
 }
+
+const CODES_SHOWN_MAX: usize = 8;
 
 fn listed<T: ToString>(all: &[T]) -> String {
     let all: Vec<String> = all.iter().map(ToString::to_string).collect();

@@ -23,8 +23,12 @@ pub enum Fixture {
     CutoverCompleted,
     /// A run whose compensation could not finish.
     Stuck,
+    /// The same, and the cause was repaired.
+    StuckRepaired,
     /// A run whose compensation was undone by a broken baseline.
     BaselineMismatch,
+    /// The same, and the value is back.
+    BaselineRepaired,
     /// A run that failed because a phase wrote where it had not declared it.
     CoverageMiss,
     /// A run that took its worker down again and again.
@@ -33,7 +37,7 @@ pub enum Fixture {
     InDoubt,
     /// A failed run; the kill switch is on.
     Killed,
-    /// A running run under a hold that a person set.
+    /// A running run that a person holds.
     Held,
     /// A failed run whose approved plan is older than its log.
     StalePlan,
@@ -43,7 +47,7 @@ pub enum Fixture {
 
 impl Fixture {
     /// Every fixture.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Nothing,
         Self::CutoverFailedAtPreWriteBackup,
         Self::CutoverFailedAtCutLegA,
@@ -52,7 +56,9 @@ impl Fixture {
         Self::CutoverFailedAtLifecycleEnact,
         Self::CutoverCompleted,
         Self::Stuck,
+        Self::StuckRepaired,
         Self::BaselineMismatch,
+        Self::BaselineRepaired,
         Self::CoverageMiss,
         Self::Poison,
         Self::InDoubt,
@@ -73,7 +79,9 @@ impl Fixture {
             Self::CutoverFailedAtLifecycleEnact => "cutover-failed-at-lifecycle-enact",
             Self::CutoverCompleted => "cutover-completed",
             Self::Stuck => "stuck",
+            Self::StuckRepaired => "stuck-repaired",
             Self::BaselineMismatch => "baseline-mismatch",
+            Self::BaselineRepaired => "baseline-repaired",
             Self::CoverageMiss => "coverage-miss",
             Self::Poison => "poison",
             Self::InDoubt => "in-doubt",
@@ -110,6 +118,12 @@ impl Fixture {
             Self::BaselineMismatch => {
                 "A run's compensation changed nothing because the baseline did not come back: it is stuck and held."
             }
+            Self::StuckRepaired => {
+                "A run is stuck because a guard refused; meanwhile the guard would let it pass."
+            }
+            Self::BaselineRepaired => {
+                "A run is stuck because the baseline did not come back; meanwhile the value is as it was."
+            }
             Self::CoverageMiss => {
                 "A phase wrote a table that it does not declare; the attempt rolled back, the run failed."
             }
@@ -118,7 +132,7 @@ impl Fixture {
                 "An act outside the database was begun, and its probe cannot tell what became of it; the run is held."
             }
             Self::Killed => "A run failed; a person has put the switch on kill.",
-            Self::Held => "A run is running; a person holds its subject.",
+            Self::Held => "A run is running; a person has put a hold on it.",
             Self::StalePlan => {
                 "A run failed and its plan was approved; then the run's log moved on."
             }

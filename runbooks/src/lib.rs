@@ -20,7 +20,9 @@ pub mod model;
 mod pages;
 pub mod param;
 pub mod read;
+pub mod render;
 pub mod statement;
+pub mod suggest;
 pub mod text;
 
 /// What an operator is told about an error code.

@@ -9,7 +9,6 @@ use uuid::Uuid;
 use super::ExecuteError;
 use crate::model::{Param, ParamType};
 
-
 /// The values of a runbook's parameters from what was given as text.
 ///
 /// # Errors
@@ -73,7 +72,10 @@ fn judge(name: &Name, param: &Param, value: &Value, phases: &[String]) -> Result
     match named {
         Some(text) if !phases.iter().any(|phase| phase == text) => {
             let has = phases.join(", ");
-            Err(wrong(name.as_str(), format!("is no phase of the run's saga; it has {has}")))
+            Err(wrong(
+                name.as_str(),
+                format!("is no phase of the run's saga; it has {has}"),
+            ))
         }
         _ => Ok(()),
     }

@@ -216,7 +216,10 @@ impl Judge<'_> {
     fn matches(&mut self) {
         let matches = &self.runbook.matches;
         for (at, code) in matches.codes.iter().enumerate() {
-            self.known_code(format!("/match/codes/{at}"), code);
+            // A hold that a person set has this word instead of a code.
+            if code != "manual" {
+                self.known_code(format!("/match/codes/{at}"), code);
+            }
         }
         let bound = !matches.committed.is_empty()
             || !matches.versions.is_empty()

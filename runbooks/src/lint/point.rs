@@ -76,8 +76,9 @@ fn gives(step: &Step) -> Option<BTreeSet<String>> {
                 .collect(),
         );
     }
-    if let Some(manual) = &step.manual {
-        return Some(manual.evidence.keys().map(Name::to_string).collect());
+    // Evidence stands in the record; nothing is bound to it. Time gives nothing.
+    if step.manual.is_some() || step.wait.is_some() {
+        return Some(BTreeSet::new());
     }
     // What the engine or an adapter gives is theirs to name.
     None
@@ -188,15 +189,6 @@ const ROOTS: &[&str] = &[
     "execution",
 ];
 /// What `/run` has.
-const RUN: &[&str] = &[
-    "id",
-    "saga",
-    "version",
-    "subject",
-    "state",
-    "phase",
-    "failed_phase",
-    "code",
-];
+const RUN: &[&str] = &["id", "saga", "version", "subject"];
 /// What `/execution` has.
-const EXECUTION: &[&str] = &["id", "person"];
+const EXECUTION: &[&str] = &["id", "runbook", "person", "reason"];

@@ -109,4 +109,18 @@ pub(super) const PAGES: &[Page] = &[
         "What the execution had done stands; its records say what.",
         "Run `redress check`; if it was written by a newer version, install that one. Do not carry on with the execution by hand before that.",
     ),
+    page(
+        "RD0165",
+        "no such runbook",
+        "No runbook of this name is shipped or stands in the folder for runbooks, and there is no such file.",
+        NOTHING,
+        "`redress runbook list` shows which there are; a file is named with its path.",
+    ),
+    page(
+        "RD0167",
+        "a name that is taken",
+        "A runbook of one's own has the name of another one.",
+        NOTHING,
+        "Give it another name in its first line; the shipped ones cannot be replaced.",
+    ),
 ];
