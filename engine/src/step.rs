@@ -323,6 +323,19 @@ impl Engine {
         Ok(())
     }
 
+    /// The time of the database now, and after so long: RFC 3339 UTC.
+    ///
+    /// # Errors
+    /// [`Error::Db`].
+    pub async fn clock(&self, after: std::time::Duration) -> Result<(String, String), Error> {
+        let inner = &self.inner;
+        let session = inner.session().await?;
+        let read = inner.prepare(&session, sql::CLOCK).await?;
+        let ms = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+        let row = session.query_one(&read, &[&ms]).await?;
+        Ok((row.try_get(0)?, row.try_get(1)?))
+    }
+
     /// How long an execution stays in hands without a sign of life.
     pub fn lease(&self) -> std::time::Duration {
         self.inner.lease

@@ -498,6 +498,11 @@ pub const SHARE_SNAPSHOT: Statement = Statement {
 };
 
 // runbook
+/// The time now, and after so many milliseconds.
+pub const CLOCK: Statement = Statement {
+    name: "clock",
+    text: include_str!("../runbook/clock.sql"),
+};
 /// Stores the plan of an execution of a runbook: id, log, flight, runbook, version, digest, canonical bytes, by whom.
 pub const PUT_EXECUTION: Statement = Statement {
     name: "put_execution",
@@ -843,6 +848,7 @@ pub const STATEMENTS: &[Statement] = &[
     ROWS_AT,
     SET_LIMITS,
     SHARE_SNAPSHOT,
+    CLOCK,
     PUT_EXECUTION,
     TAKE_EXECUTION,
     BEAT_EXECUTION,

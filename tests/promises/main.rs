@@ -23,6 +23,8 @@ mod release;
 mod release_example;
 mod rewind;
 mod rewind_crash;
+mod runbook;
+mod runbook_crash;
 mod schema;
 mod seal;
 mod seal_crash;

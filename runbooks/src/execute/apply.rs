@@ -202,7 +202,7 @@ impl Execution<'_> {
         if document.generation != installation.generation {
             return stale("the ledger is of another generation now".to_owned());
         }
-        if plan::now(operator, &self.asking).await? > document.not_after {
+        if operator.engine.clock(Duration::ZERO).await?.0 > document.not_after {
             return stale(format!("it was good until {}", document.not_after));
         }
         if let Some(planned) = &document.run {

@@ -10,7 +10,7 @@ use redress::ask::{Answer, Asking, Question, Wanted, answer_value};
 use redress::name::Name;
 use redress::step::{Execution, ExecutionState, Note, Opening};
 use redress::view::RunView;
-use redress::{Error, Rewind, StoredPlan};
+use redress::{Rewind, StoredPlan};
 use redress_ledger::Hash;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -32,11 +32,6 @@ pub struct Request {
     /// Why.
     pub reason: String,
 }
-
-/// The time of the database, now and after the plan's time to live.
-const TIMES: &str = "select to_char(clock_timestamp() at time zone 'UTC', $1), \
-     to_char((clock_timestamp() + $2::bigint * interval '1 millisecond') at time zone 'UTC', $1)";
-const TIME_FORM: &str = "YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"";
 
 /// Makes and stores the plan of a runbook.
 ///
@@ -62,7 +57,8 @@ pub async fn plan(
     let params = params::values(&runbook.params, &request.params, &phases)?;
     let installation = operator.engine.installation();
     let asking = asking(operator, runbook, runbook.role.as_deref()).await?;
-    let (made_at, not_after) = times(operator, &asking, runbook.limits.plan_ttl).await?;
+    let ttl = Duration::from_millis(runbook.limits.plan_ttl);
+    let (made_at, not_after) = operator.engine.clock(ttl).await?;
     let mut document = Document {
         schema: 1,
         execution: Uuid::now_v7(),
@@ -145,38 +141,6 @@ pub(super) async fn asking(
         lock: Duration::from_millis(runbook.limits.lock),
         statement: Duration::from_millis(runbook.limits.statement),
     })
-}
-
-async fn times(
-    operator: &Operator<'_>,
-    asking: &Asking,
-    ttl_ms: u64,
-) -> Result<(String, String), ExecuteError> {
-    let question = Question {
-        name: "time".to_owned(),
-        sql: TIMES.to_owned(),
-        params: vec![json!(TIME_FORM), json!(ttl_ms)],
-        wanted: Wanted::Anything,
-    };
-    let answers = operator.engine.ask(asking, &[question]).await?;
-    let values: Vec<String> = match answers.first() {
-        Some(Answer::Yes(rows)) => rows
-            .iter()
-            .filter_map(Value::as_object)
-            .flat_map(Map::values)
-            .filter_map(|value| value.as_str().map(str::to_owned))
-            .collect(),
-        _ => Vec::new(),
-    };
-    match <[String; 2]>::try_from(values) {
-        Ok([now, later]) => Ok((now, later)),
-        Err(_) => Err(Error::Inconsistent("the database does not tell the time".to_owned()).into()),
-    }
-}
-
-/// The time of the database.
-pub(super) async fn now(operator: &Operator<'_>, asking: &Asking) -> Result<String, ExecuteError> {
-    Ok(times(operator, asking, 0).await?.0)
 }
 
 /// Asks the checks, reads the baseline and counts the rows. Comes back with the first thing that refuses.

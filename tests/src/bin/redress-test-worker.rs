@@ -9,6 +9,7 @@ use redress::definition::HoldScope;
 use redress::ledger::{Hash, SigningKey, log_origin};
 use redress::seal::{FileAnchor, SealError, Sealed, Sealer};
 use redress::{Engine, Error, Released};
+use redress_runbooks::execute;
 use redress_tests::{bank, fileset, lab, worker};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -105,6 +106,19 @@ async fn act(args: &[&str]) -> Result<ExitCode, Box<dyn Fault>> {
             let stored = engine.find_plan(run).await?;
             let outcome = engine.apply(&stored).await?;
             println!("{}", outcome.run().state.as_str());
+        }
+        ["runbook-resume", execution] => {
+            let key = bank::sovereign();
+            let operator = execute::Operator {
+                engine: &engine,
+                key: &key,
+                person: key.vkey().name().to_string(),
+                host: "there".to_owned(),
+            };
+            let given = execute::Given::default();
+            println!("ready");
+            let applied = execute::apply(&operator, execution, &given, &|_, _| {}).await?;
+            println!("{}", applied.execution.state.as_str());
         }
         ["rewind", run, to, then] => {
             let asked = redress::Rewind {
