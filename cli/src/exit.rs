@@ -82,7 +82,7 @@ impl Exit {
             710..=720 => Self::Verification,
             721 => Self::Usage,
             730 | 732..=734 | 741..=745 | 748 | 749 => Self::Refused,
-            731 | 735 | 738 | 739 | 746 | 747 | 751 => Self::Verification,
+            731 | 735 | 738 | 739 | 746 | 747 | 751 | 752 => Self::Verification,
             736 | 737 => Self::Person,
             740 => Self::Failed,
             701..=706 | 804 => Self::Configuration,

@@ -197,6 +197,7 @@ impl Engine {
             reason: opening.reason,
             body: Map::new(),
         };
+        entry.body.insert("state".to_owned(), json!("planned"));
         entry
             .body
             .insert("document".to_owned(), opening.document.clone());
@@ -358,7 +359,7 @@ impl Engine {
         let session = inner.session().await?;
         let version = u32::try_from(execution.version).unwrap_or_default();
         let (state, advances) = (note.state, note.advances);
-        let entry = Entry {
+        let mut entry = Entry {
             execution: execution.id,
             runbook: &execution.runbook,
             version,
@@ -369,6 +370,7 @@ impl Engine {
             reason: note.reason,
             body: note.body,
         };
+        entry.body.insert("state".to_owned(), json!(state.as_str()));
         let was = i32::try_from(execution.done).unwrap_or(i32::MAX);
         let done = was.saturating_add(i32::from(advances));
         let move_on = inner.prepare(&session, sql::MOVE_EXECUTION).await?;

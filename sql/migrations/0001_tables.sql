@@ -211,3 +211,33 @@ create table refusal (
   basis  bytea  not null,
   constraint refusal_is_recorded_once primary key (run, actor, code, basis)
 );
+
+-- What people carry out by a runbook: one row an execution. What was done stands in the log; here stands who has it in
+-- hands now, and how far it has come.
+create table execution (
+  id           uuid        not null,
+  log          uuid        not null,
+  flight       text        not null,
+  runbook      text        not null,
+  version      int         not null,
+  plan         bytea       not null,
+  canonical    bytea       not null,
+  made_at      timestamptz not null default clock_timestamp(),
+  made_by      text        not null,
+  state        text        not null default 'planned',
+  done         int         not null default 0,
+  token        bigint      not null default 0,
+  owner        uuid,
+  owner_name   text,
+  taken_at     timestamptz,
+  lease_until  timestamptz not null default '-infinity',
+  constraint execution_pkey primary key (id),
+  constraint execution_plan_is_of_its_bytes check (plan = sha256(canonical)),
+  constraint execution_state_is_known check (state in ('planned', 'begun', 'done', 'unproven', 'refused', 'abandoned')),
+  constraint execution_done_is_counted check (done >= 0),
+  constraint execution_owner_is_whole check ((owner is null) = (owner_name is null))
+);
+
+-- Two people cannot carry out runbooks on one run at once, or one runbook that is about no run.
+create unique index flight_has_one_execution on execution (flight) where state = 'begun';
+create index execution_is_listed_by_log on execution (log, made_at);

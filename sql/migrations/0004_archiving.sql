@@ -34,7 +34,7 @@ create table archived_blob (
 );
 
 -- Runs that may leave: they ended before an instant, all that they recorded lies below a position of the signed log, and
--- no hold is in force that they caused or that is on them.
+-- no hold is in force that they caused or that is on them, and nobody carries out a runbook on them.
 create function archivable_runs(p_before timestamptz, p_through bigint) returns setof uuid
 language sql stable set search_path from current as $$
   select r.id
@@ -47,6 +47,7 @@ language sql stable set search_path from current as $$
     and not exists (
       select from hold h
       where h.released_at is null and (h.run = r.id or (h.scope = 'run' and h.target = r.id::text)))
+    and not exists (select from execution e where e.log = r.id and e.state = 'begun')
 $$;
 
 -- Takes these runs out, in the transaction that records the root's decision about them. Refused when they are not
@@ -84,6 +85,8 @@ begin
   delete from plan p where p.run in
     (select a.run from archived_run a where a.generation = v_generation and a.act_seq = p_act_seq);
   delete from refusal f where f.run in
+    (select a.run from archived_run a where a.generation = v_generation and a.act_seq = p_act_seq);
+  delete from execution e where e.log in
     (select a.run from archived_run a where a.generation = v_generation and a.act_seq = p_act_seq);
   delete from run r where r.id in
     (select a.run from archived_run a where a.generation = v_generation and a.act_seq = p_act_seq);

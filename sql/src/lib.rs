@@ -585,7 +585,12 @@ pub const CHECK_DEFINITIONS: Statement = Statement {
     name: "check_definitions",
     text: include_str!("../read/check_definitions.sql"),
 };
-/// Every hold, after this one: hold, limit.
+/// Every execution of a runbook, after one: execution, limit.
+pub const CHECK_EXECUTIONS: Statement = Statement {
+    name: "check_executions",
+    text: include_str!("../read/check_executions.sql"),
+};
+/// Holds, after one, and whether their run was archived: hold, limit.
 pub const CHECK_HOLDS: Statement = Statement {
     name: "check_holds",
     text: include_str!("../read/check_holds.sql"),
@@ -865,6 +870,7 @@ pub const STATEMENTS: &[Statement] = &[
     CHECK_BLOBS,
     CHECK_DECISIONS,
     CHECK_DEFINITIONS,
+    CHECK_EXECUTIONS,
     CHECK_HOLDS,
     CHECK_LEAVES,
     CHECK_RUNS,

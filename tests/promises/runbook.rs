@@ -767,3 +767,21 @@ async fn an_end_that_cannot_be_proven_is_said_to_be_unproven() {
     let _ = (code(&ground.run), Value::Null);
     sound(&ground.engine).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_that_was_changed_beside_its_records_is_found() {
+    let ground = Ground::new().await;
+    let id = ground.plan(&written(UNDO), &[]).await.unwrap();
+    ground.apply(id).await.unwrap();
+    sound(&ground.engine).await;
+    let found = async |damage: &str| {
+        ground.lab.sql(damage);
+        let report = ground.engine.check().await.unwrap();
+        let codes: Vec<&str> = report.findings.iter().map(|finding| finding.code).collect();
+        assert_eq!(codes, ["RD0752"], "{damage}");
+    };
+    found("update redress.execution set done = 0").await;
+    found("update redress.execution set done = 1, state = 'refused'").await;
+    found("update redress.execution set state = 'done', log = gen_random_uuid()").await;
+    found("delete from redress.execution").await;
+}

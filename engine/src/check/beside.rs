@@ -15,6 +15,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::blobs::Blobs;
+use super::executions::Executions;
 use super::model::{Fault, Findings};
 use crate::error::Error;
 use crate::view::Reading;
@@ -46,6 +47,7 @@ pub(super) struct Beside {
     decisions: HashMap<Uuid, (Uuid, i64)>,
     pub blobs: Blobs,
     archived: HashMap<(i64, i64), Archived>,
+    executions: Executions,
     switch: Option<SwitchSaid>,
     switch_no_max: i64,
 }
@@ -86,6 +88,7 @@ impl Beside {
                 }
             }
             Kind::SwitchKilled | Kind::SwitchReleased => self.take_switch(record),
+            Kind::RunbookStep => self.executions.take(record),
             Kind::RunsArchived => {
                 let act = body.as_object().map(Archived::from_body);
                 if let Some(Ok(act)) = act {
@@ -122,6 +125,7 @@ impl Beside {
         std::mem::take(&mut self.blobs)
             .finish(reading, findings)
             .await?;
+        self.executions.finish(reading, findings).await?;
         self.finish_holds(reading, findings).await?;
         self.finish_decisions(reading, findings).await?;
         self.finish_switch(reading, findings).await?;

@@ -10,6 +10,7 @@
 mod beside;
 mod blobs;
 mod drift;
+mod executions;
 mod expected;
 mod model;
 mod of_runs;

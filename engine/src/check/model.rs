@@ -86,6 +86,8 @@ pub enum Fault {
     DecisionUse,
     /// A definition is missing or not that of its digest.
     Definition,
+    /// An execution of a runbook is not what its records say.
+    Execution,
     /// The list of refusals is not what the records say.
     Refusal,
     /// The log of leaves is not that of the records, or not what was signed.
@@ -124,6 +126,7 @@ impl Fault {
             Self::HoldDiffers => "RD0686",
             Self::Switch => "RD0687",
             Self::Plan => "RD0688",
+            Self::Execution => "RD0752",
             Self::Blob => "RD0689",
             Self::BlobUnreferenced => "RD0690",
             Self::DecisionUse => "RD0691",
@@ -154,6 +157,7 @@ impl Fault {
             Self::HoldWithoutRecord | Self::HoldMissing | Self::HoldDiffers => "hold",
             Self::Switch => "switch",
             Self::Plan => "plan",
+            Self::Execution => "execution",
             Self::Blob | Self::BlobUnreferenced => "blob",
             Self::DecisionUse => "decision",
             Self::Definition => "definition",

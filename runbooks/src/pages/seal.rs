@@ -1,7 +1,7 @@
 //! What can go wrong while the ledger is sealed, exported and erased.
 
 use crate::Page;
-use crate::pages::page;
+use crate::pages::{AS_FOUND, page};
 
 /// What stands after a refusal.
 const NOTHING: &str = "Everything as it was: nothing was signed or written.";
@@ -160,5 +160,12 @@ pub(super) const PAGES: &[Page] = &[
         "The archive was written, and verifying it with your own trust file did not give VERIFIED.",
         "Nothing has left the database; the folder is left to look at.",
         "Run `redress audit verify DIR --trust FILE` on it. When the trust file lacks the root or the log's key, give the right one; else treat the ledger as damaged: `redress check`.",
+    ),
+    page(
+        "RD0752",
+        "an execution differs",
+        "What the table says of an execution of a runbook is not what its records say.",
+        AS_FOUND,
+        "Believe the records (`redress runbook show EXEC` lists them); find out who can write the table.",
     ),
 ];
