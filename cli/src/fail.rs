@@ -7,6 +7,7 @@ use redress::definition::DefinitionError;
 use redress_ledger::key::KeyError;
 use redress_ledger::keyfile::KeyFileError;
 use redress_ledger::trust::TrustError;
+use redress_runbooks::execute::ExecuteError;
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -48,6 +49,9 @@ pub enum Fail {
         /// What happened.
         message: String,
     },
+    /// A runbook was refused, or not carried out to its end.
+    #[error(transparent)]
+    Execute(Box<ExecuteError>),
     /// Something of the command itself.
     #[error("{message}")]
     Own {
@@ -117,6 +121,12 @@ impl From<DefinitionError> for Located {
     }
 }
 
+impl From<ExecuteError> for Fail {
+    fn from(error: ExecuteError) -> Self {
+        Self::Execute(Box::new(error))
+    }
+}
+
 impl Fail {
     /// A failure of the command itself.
     pub fn own(code: &'static str, message: impl Into<String>) -> Self {
@@ -143,6 +153,7 @@ impl Fail {
             Self::Key(error) => error.code(),
             Self::Trust { source, .. } => source.code(),
             Self::Saga(findings) => findings.first().map_or("RD0110", |finding| finding.code),
+            Self::Execute(error) => error.code(),
             Self::Own { code, .. } | Self::Unasked { code, .. } => code,
             Self::ClosedPipe => "RD0921",
         }
@@ -158,6 +169,12 @@ impl Fail {
             Self::ClosedPipe => Exit::Done,
             // Rights that are missing are a matter of how the installation is set up.
             Self::Engine(error) if error.sqlstate() == Some("42501") => Exit::Configuration,
+            Self::Execute(error) => match error.as_ref() {
+                ExecuteError::Engine(error) if error.sqlstate() == Some("42501") => {
+                    Exit::Configuration
+                }
+                other => Exit::of_code(other.code()).unwrap_or(Exit::Failed),
+            },
             other => Exit::of_code(other.code()).unwrap_or(Exit::Failed),
         }
     }
@@ -176,7 +193,7 @@ impl Fail {
     pub fn json(&self) -> Value {
         let page = redress_runbooks::page(self.code());
         let errors: Vec<Value> = self.findings().iter().map(Located::json).collect();
-        json!({
+        let mut value = json!({
             "schema": 1,
             "error": {
                 "code": self.code(),
@@ -185,7 +202,25 @@ impl Fail {
                 "next": page.map(|page| page.next),
             },
             "errors": errors,
-        })
+        });
+        if let Some((refusal, next)) = self.refusal() {
+            value["error"]["refusal"] = json!(refusal);
+            value["error"]["next_runbook"] = json!(next);
+        }
+        value
+    }
+
+    /// The runbook's own code for a refusal, and the runbook that is right then.
+    fn refusal(&self) -> Option<(Option<&str>, Option<&str>)> {
+        let Self::Execute(error) = self else {
+            return None;
+        };
+        match error.as_ref() {
+            ExecuteError::Refused { refusal, next, .. } => {
+                Some((refusal.as_deref(), next.as_deref()))
+            }
+            _ => None,
+        }
     }
 
     /// Tells what happened, what stands and what to do next.
@@ -202,6 +237,12 @@ impl Fail {
         }
         if findings.is_empty() {
             say.error(self.code(), &self.to_string());
+        }
+        if let Some((Some(refusal), _)) = self.refusal() {
+            say.hint("refused", refusal);
+        }
+        if let Some((_, Some(next))) = self.refusal() {
+            say.hint("runbook", &format!("redress runbook show {next}"));
         }
         if let Some(page) = redress_runbooks::page(self.code()) {
             say.hint("stands", page.stands);

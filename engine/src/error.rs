@@ -162,7 +162,7 @@ pub enum Error {
         found: String,
     },
     /// No such execution of a runbook.
-    #[error("unknown execution {0}: `redress runbook list --executions` shows them")]
+    #[error("unknown execution {0}: `redress runbook executions` shows them")]
     UnknownExecution(String),
     /// Somebody else carries out a runbook here.
     #[error(

@@ -8,6 +8,7 @@ pub mod bundle;
 pub mod consent;
 pub mod db;
 pub mod demo;
+pub mod execute;
 pub mod explain;
 pub mod fileset;
 pub mod grants;

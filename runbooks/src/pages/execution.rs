@@ -13,7 +13,7 @@ pub(super) const PAGES: &[Page] = &[
         "an unknown execution",
         "No execution of a runbook has this id, or several begin so.",
         NOTHING,
-        "`redress runbook list --executions` shows them.",
+        "`redress runbook executions` shows them.",
     ),
     page(
         "RD0441",
