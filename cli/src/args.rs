@@ -118,7 +118,7 @@ pub enum Command {
     Rehearse(rehearse::Args),
     /// Work: claim runs and drive them
     Work(work::Args),
-    /// What needs a person, oldest first, and what to do (exit 0 nothing, 3 something)
+    /// What needs a person, oldest first, equal failures as one, and what to do (exit 0 nothing, 3 something)
     Status,
     /// List runs
     Runs(look::RunsArgs),
@@ -128,11 +128,11 @@ pub enum Command {
     Log(log::LogArgs),
     /// Stop a running run; it fails and goes the definition's way
     Cancel(run::CancelArgs),
-    /// Make or show the plan that compensates a run
+    /// Make or show the plan that compensates a run, or all that fail alike
     Plan(plan::PlanArgs),
-    /// Sign a plan
+    /// Sign a plan, or the plans of all that fail alike
     Approve(plan::ApproveArgs),
-    /// Carry out an approved plan
+    /// Carry out an approved plan; with --match recover all that fail alike
     Apply(plan::ApplyArgs),
     /// Go back to a phase: it and all after it are undone, and it runs next
     Rewind(rewind::RewindArgs),

@@ -128,6 +128,16 @@ impl Say {
         }
     }
 
+    /// Shows the person at the terminal what is about to be confirmed; it is never left out.
+    pub fn tell(&self, head: &str, text: &str) {
+        self.talk(&hang(head, &plain(text), self.talk_columns));
+    }
+
+    /// Whether progress is worth showing: somebody looks at a terminal.
+    pub fn shows_progress(&self) -> bool {
+        !self.quiet && self.talk_columns.is_some()
+    }
+
     /// Tells an error.
     pub fn error(&self, code: &str, message: &str) {
         let (on, off) = self.paint("\u{1b}[1;31m");

@@ -121,19 +121,22 @@ impl Place {
             return Ok(());
         }
         self.may_ask("--non-interactive together with --passphrase-file FILE")?;
-        let typed: String = Input::new()
-            .with_prompt(format!("to sign {what}, type {word}"))
-            .allow_empty(true)
-            .interact_text()
-            .map_err(not_asked)?;
-        if typed.trim() == word {
-            Ok(())
-        } else {
-            Err(Fail::own(
-                "RD0916",
-                "something else was typed: nothing was signed",
-            ))
-        }
+        judge(&ask(&format!("to sign {what}, type {word}"))?, word)
+    }
+
+    /// A set is confirmed by its code: typed in a terminal, given by `--confirm` elsewhere; nothing else is a yes.
+    ///
+    /// # Errors
+    /// As [`Place::confirm`].
+    pub fn confirm_code(&self, what: &str, code: &str, given: Option<&str>) -> Result<(), Fail> {
+        let typed = match given {
+            Some(given) => given.to_owned(),
+            None => {
+                self.may_ask(&format!("--confirm CODE, here --confirm {code}"))?;
+                ask(&format!("to confirm {what}, type {code}"))?
+            }
+        };
+        judge(&typed, code)
     }
 
     fn may_ask(&self, flag: &str) -> Result<(), Fail> {
@@ -145,6 +148,23 @@ impl Place {
             "RD0913",
             format!("nobody can be asked here: give {flag}"),
         ))
+    }
+}
+
+fn ask(prompt: &str) -> Result<String, Fail> {
+    Input::new()
+        .with_prompt(prompt)
+        .allow_empty(true)
+        .interact_text()
+        .map_err(not_asked)
+}
+
+fn judge(typed: &str, word: &str) -> Result<(), Fail> {
+    if typed.trim() == word {
+        Ok(())
+    } else {
+        let text = "something else was typed: nothing was signed";
+        Err(Fail::own("RD0916", text))
     }
 }
 

@@ -42,6 +42,9 @@ pub enum Error {
     /// No failed run has a fingerprint that begins so, or several differ behind it.
     #[error("no failed run has this fingerprint: {0}")]
     UnknownFingerprint(String),
+    /// Runs fail alike, and no plan brings them back.
+    #[error("no plan brings them back: {0}")]
+    NotRecoverable(String),
     /// No such hold.
     #[error("unknown or released hold {0}: `redress holds` lists those in force")]
     UnknownHold(String),
@@ -312,6 +315,7 @@ impl Error {
             | Self::UnknownRun(_)
             | Self::UnknownPlan(_)
             | Self::UnknownFingerprint(_)
+            | Self::NotRecoverable(_)
             | Self::UnknownHold(_)
             | Self::Input(_)
             | Self::Conflict { .. }
@@ -394,6 +398,7 @@ impl Error {
             Self::WrongState { .. } => "RD0425",
             Self::UnknownPlan(_) => "RD0426",
             Self::UnknownFingerprint(_) => "RD0428",
+            Self::NotRecoverable(_) => "RD0429",
             Self::ApprovalsMissing(_) => "RD0560",
             Self::NoTrust => "RD0562",
             Self::Replayed(_) => "RD0563",

@@ -48,6 +48,7 @@ mod approve;
 pub mod archive;
 pub mod ask;
 mod audit;
+mod bulk;
 mod call;
 mod ceremony;
 pub mod check;
@@ -105,6 +106,7 @@ pub mod view;
 mod worker;
 
 pub use approve::Approval;
+pub use bulk::{EqualSet, Member, Recovered};
 pub use call::CallOut;
 pub use ceremony::KeyChange;
 pub use drive::{CLAIMS_MAX, Outcome};

@@ -137,8 +137,9 @@ impl Inner {
         row: &RunRow,
         story: &Story,
         definition: &Definition,
+        reason: &str,
     ) -> Plan {
-        self.plan_asked(row, story, definition, &self.policy(), "")
+        self.plan_asked(row, story, definition, &self.policy(), reason)
     }
 
     /// Stores a plan with its record, unless it is the one that the run has.

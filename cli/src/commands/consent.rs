@@ -23,9 +23,9 @@ pub async fn approve_phase(
     place: &Place,
     engine: &Engine,
     args: &ApproveArgs,
-    phase: &str,
+    (run, phase): (&str, &str),
 ) -> Result<Exit, Fail> {
-    let run = find_run(engine, &args.plan).await?;
+    let run = find_run(engine, run).await?;
     if let Some(out) = &args.out {
         let decision = engine.decision_on_phase(run, phase, &args.reason).await?;
         let written = apart::write_out(&decision, out)?;

@@ -11,10 +11,10 @@ use redress_ledger::Hash;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::commands::apart;
-use crate::commands::consent;
 use crate::commands::find_run;
 use crate::commands::look::{print_run, quorum_text};
+use crate::commands::set::{self, SetArgs};
+use crate::commands::{apart, bulk, consent};
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
@@ -25,47 +25,77 @@ use crate::text::short_id;
 #[derive(Debug, clap::Args)]
 pub struct PlanArgs {
     /// The run: its id, or the beginning of it
-    pub run: String,
+    #[arg(
+        required_unless_present = "fingerprint",
+        conflicts_with_all = ["fingerprint", "limit", "set"]
+    )]
+    pub run: Option<String>,
     /// Another action than the definition declares, such as cut_leg_a=hard_delete
-    #[arg(long, value_name = "PHASE=ACTION")]
+    #[arg(long, value_name = "PHASE=ACTION", conflicts_with = "fingerprint")]
     pub action: Vec<String>,
     /// Why; a new plan is made for a new reason
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "fingerprint")]
     pub reason: Option<String>,
     /// Write the plan into a file, for somebody to sign elsewhere
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]
     pub out: Option<PathBuf>,
+    /// The plans of runs that fail alike, as one set.
+    #[command(flatten)]
+    pub set: SetArgs,
 }
 
 /// What to approve.
 #[derive(Debug, clap::Args)]
 pub struct ApproveArgs {
     /// The plan: its digest or 8 characters of its beginning, its run, or a file of `plan --out`; with --phase, the run
-    #[arg(value_name = "PLAN|FILE|RUN")]
-    pub plan: String,
+    #[arg(
+        value_name = "PLAN|FILE|RUN",
+        required_unless_present = "fingerprint",
+        conflicts_with_all = ["fingerprint", "limit", "set", "confirm"]
+    )]
+    pub plan: Option<String>,
     /// Let this phase of the run go on, which waits for signatures
-    #[arg(long, value_name = "PHASE")]
+    #[arg(long, value_name = "PHASE", conflicts_with = "fingerprint")]
     pub phase: Option<String>,
     /// Why
     #[arg(long, value_name = "TEXT", default_value = "approved")]
     pub reason: String,
     /// What was signed elsewhere: a signature of `ssh-keygen -Y sign`, or a DSSE envelope
-    #[arg(long, value_name = "FILE", conflicts_with = "signer")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["signer", "fingerprint"])]
     pub signature: Option<PathBuf>,
     /// The decision that a signature of `ssh-keygen` is about [default: FILE of --signature FILE.tbs.sig]
     #[arg(long, value_name = "FILE", requires = "signature")]
     pub decision: Option<PathBuf>,
     /// Sign nothing; write the decision for somebody to sign elsewhere
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["signer", "signature"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["signer", "signature", "fingerprint"])]
     pub out: Option<PathBuf>,
+    /// The plans of runs that fail alike, as one set.
+    #[command(flatten)]
+    pub set: SetArgs,
+    /// The set's code, where nobody can be asked for it
+    #[arg(long, value_name = "CODE", requires = "fingerprint")]
+    pub confirm: Option<String>,
 }
 
 /// What to apply.
 #[derive(Debug, clap::Args)]
 pub struct ApplyArgs {
     /// The plan: its digest or 8 characters of its beginning, its run, or a file of `plan --out`
-    #[arg(value_name = "PLAN|FILE")]
-    pub plan: String,
+    #[arg(
+        value_name = "PLAN|FILE",
+        required_unless_present = "fingerprint",
+        conflicts_with_all = ["fingerprint", "limit", "set", "confirm"]
+    )]
+    pub plan: Option<String>,
+    /// Why, in each decision that is signed for --match
+    #[arg(long, value_name = "TEXT", conflicts_with = "plan")]
+    pub reason: Option<String>,
+    /// All runs that fail alike, as one set.
+    #[command(flatten)]
+    pub set: SetArgs,
+    /// The set's code, where nobody can be asked for it
+    #[arg(long, value_name = "CODE", requires = "fingerprint")]
+    pub confirm: Option<String>,
 }
 
 /// Makes the plan of a run, or shows the one that stands.
@@ -73,9 +103,12 @@ pub struct ApplyArgs {
 /// # Errors
 /// [`Fail`]: no plan.
 pub async fn plan(place: &Place, args: &PlanArgs) -> Result<Exit, Fail> {
+    let Some(run) = &args.run else {
+        return set::show(place, &args.set).await;
+    };
     let overrides = overrides_of(&args.action)?;
     let engine = place.engine().await?;
-    let run = find_run(&engine, &args.run).await?;
+    let run = find_run(&engine, run).await?;
     let stored = match standing_plan(&engine, run, args).await? {
         Some(stored) => stored,
         None => {
@@ -145,11 +178,15 @@ async fn standing_plan(
 /// # Errors
 /// [`Fail`]: the approval does not count.
 pub async fn approve(place: &Place, args: &ApproveArgs) -> Result<Exit, Fail> {
+    let Some(plan) = &args.plan else {
+        let confirm = args.confirm.as_deref();
+        return bulk::approve(place, &args.set, confirm, Some(&args.reason)).await;
+    };
     let engine = place.engine().await?;
     if let Some(phase) = &args.phase {
-        return consent::approve_phase(place, &engine, args, phase).await;
+        return consent::approve_phase(place, &engine, args, (plan, phase)).await;
     }
-    let stored = find_plan(&engine, &args.plan).await?;
+    let stored = find_plan(&engine, plan).await?;
     if let Some(out) = &args.out {
         let decision = engine.decision_on(&stored, &args.reason).await?;
         let written = apart::write_out(&decision, out)?;
@@ -220,8 +257,12 @@ async fn missing_of(engine: &Engine, stored: &StoredPlan) -> Result<Option<Strin
 /// # Errors
 /// [`Fail`]: nothing was changed, or the run is stuck and the error says what stands.
 pub async fn apply(place: &Place, args: &ApplyArgs) -> Result<Exit, Fail> {
+    let Some(plan) = &args.plan else {
+        let confirm = args.confirm.as_deref();
+        return bulk::apply(place, &args.set, confirm, args.reason.as_deref()).await;
+    };
     let engine = place.engine().await?;
-    let stored = find_plan(&engine, &args.plan).await?;
+    let stored = find_plan(&engine, plan).await?;
     let outcome = engine.apply(&stored).await?;
     let run = outcome.run().id;
     print_run(place, &engine.show(run).await?)?;

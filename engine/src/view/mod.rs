@@ -11,8 +11,10 @@ mod log;
 mod model;
 mod next;
 mod reading;
+mod recovery;
 mod rewinds;
 mod show;
+mod signed;
 mod status;
 
 pub use fingerprint::{FINGERPRINT_DIGITS_MIN, Fingerprint};
@@ -32,7 +34,7 @@ use crate::run::RunRow;
 use crate::tx::hash_at;
 
 pub(crate) use reading::Reading;
-pub(crate) use show::still_missing;
+pub(crate) use signed::still_missing;
 
 /// How many records one page of [`Engine::log_all`] has at most.
 pub const PAGE_MAX: u32 = 1_000;

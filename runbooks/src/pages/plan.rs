@@ -124,6 +124,13 @@ pub(super) const PAGES: &[Page] = &[
         "`redress plan RUN` shows the run's plan with its digest.",
     ),
     page(
+        "RD0427",
+        "the set has changed",
+        "The runs that fail alike are not those that somebody read, or one of them has another plan.",
+        NOTHING,
+        "Read the set as it is now: `redress plan --match FINGERPRINT`; then confirm that one.",
+    ),
+    page(
         "RD0428",
         "nothing fails alike",
         "No failed or stuck run has a fingerprint that begins with these digits, or several differ behind them.",
@@ -131,10 +138,24 @@ pub(super) const PAGES: &[Page] = &[
         "`redress status` shows what fails and its fingerprints; what was recovered is no longer there.",
     ),
     page(
+        "RD0429",
+        "no plan brings them back",
+        "These runs fail alike, but an action is refused, an act outside is in doubt, or they were rewound.",
+        NOTHING,
+        "`redress runs --match FINGERPRINT`, then one by one: `redress show RUN` says the next act.",
+    ),
+    page(
         "RD0430",
         "not rehearsed",
         "A relation cannot be compared: it is no table, may not be read here, or has too many rows.",
         NOTHING,
         "Do what the message says: another user, `--rows-max N`, or a copy of the database.",
+    ),
+    page(
+        "RD0431",
+        "done in part",
+        "Of the runs of a set some are done and some are not; the report says which and why.",
+        "Each run for itself: one that is done is done wholly, one that is refused is as it was.",
+        "`redress status`, then run the same command again for what is left: what is done is not repeated.",
     ),
 ];

@@ -3,6 +3,7 @@
 mod alike;
 mod bad_input;
 mod bounds;
+mod bulk;
 mod ceremony;
 mod grants;
 mod keys;
