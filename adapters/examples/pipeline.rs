@@ -23,6 +23,8 @@ use redress::{Engine, Outcome, SchemaName};
 use redress_adapters::Config;
 use serde_json::{Value, json};
 
+const DROP: &str = "drop schema if exists pipeline_embedded cascade";
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL names no database")?;
@@ -32,6 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let temp = tempfile::tempdir()?;
     let home = temp.path().join("pipeline");
     copy(&example(), &home)?;
+    session.batch_execute(DROP).await?;
     session.batch_execute(&text(&home, "schema.sql")?).await?;
 
     // What a saga may run stands in the worker's own configuration, and not in the saga.
@@ -47,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     pager().run_once().await?;
 
     for version in ["1.0.0", "1.2.0"] {
-        let input = json!({"environment": "staging", "version": version});
+        let input = json!({"environment": "embedded", "version": version});
         let start = engine.start("pipeline-embedded", input);
         let (started, outcome) = engine.start_and_drive(start).await?;
         match &outcome {
@@ -74,9 +77,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     pager().run_once().await?;
-    session
-        .batch_execute("drop schema pipeline_embedded cascade")
-        .await?;
+    session.batch_execute(DROP).await?;
     Ok(())
 }
 
@@ -105,12 +106,13 @@ fn text(home: &Path, file: &str) -> Result<String, Box<dyn Error>> {
     let text = fs::read_to_string(home.join(file))?;
     let text = text.replace("/tmp/pipeline-try", &home.display().to_string());
     let text = text.replace("schema pipeline;", "schema pipeline_embedded;");
+    let text = text.replace("'staging'", "'embedded'");
     Ok(text.replace("pipeline.", "pipeline_embedded."))
 }
 
 fn show(home: &Path) -> Result<(), Box<dyn Error>> {
     let program = home.join("bin/environment");
-    let output = Command::new(program).args(["show", "staging"]).output()?;
+    let output = Command::new(program).args(["show", "embedded"]).output()?;
     for line in String::from_utf8(output.stdout)?.lines() {
         println!("  {line}");
     }

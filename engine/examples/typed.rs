@@ -29,6 +29,8 @@ const TABLES: &str =
     sku text not null, state text not null default 'live');
   create table typed_parcel (label text primary key, sku text not null)";
 
+const DROP: &str = "drop table if exists typed_reservation, typed_parcel";
+
 /// What a run is started with.
 #[derive(Serialize, Deserialize)]
 struct Order {
@@ -199,6 +201,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL names no database")?;
     let session = redress::db::connect(&url.parse()?).await?;
     redress::schema::migrate(&session, &SchemaName::default(), "typed.example").await?;
+    session.batch_execute(DROP).await?;
     session.batch_execute(TABLES).await?;
     let labels = tempfile::tempdir()?;
 
@@ -232,8 +235,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let sql = "select string_agg(sku || ' ' || state, ', ' order by id) from typed_reservation";
     let row = session.query_one(sql, &[]).await?;
     println!("reservations: {}", row.get::<_, &str>(0));
-    session
-        .batch_execute("drop table typed_reservation, typed_parcel")
-        .await?;
+    session.batch_execute(DROP).await?;
     Ok(())
 }

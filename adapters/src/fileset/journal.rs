@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::dir::{Dir, Found};
 use super::error::{FilesetError, changing, reading, shown};
 use super::node::Node;
-use super::object::write_whole;
+use super::object::{entries, write_whole};
 use super::path::RelPath;
 use super::store::Store;
 
@@ -210,6 +210,15 @@ impl Store {
             why: error.to_string(),
         })?;
         write_whole(&self.objects.temporary(), &path, &text)
+    }
+
+    /// Every note that can be read, one after the other, and where it stands.
+    pub(super) fn acts(&self) -> Result<impl Iterator<Item = (PathBuf, Act)>, FilesetError> {
+        let all = entries(&self.folder("acts"))?.into_iter();
+        Ok(all.filter_map(|(_, path)| {
+            let act = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+            Some((path, act))
+        }))
     }
 
     /// How an act ended, if it is known here.

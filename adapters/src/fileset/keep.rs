@@ -78,6 +78,8 @@ pub struct Collected {
     pub snapshots: Vec<Hash>,
     /// Contents that went.
     pub objects: usize,
+    /// Notes of acts that went: without its snapshot, none of them can be taken back or done late.
+    pub acts: usize,
     /// Bytes that were freed.
     pub bytes: u64,
     /// Snapshots that the policy would let go, but a run needs.
@@ -235,14 +237,42 @@ impl Store {
             }
         }
         self.objects.sweep()?;
+        self.forget_acts(&mut collected, needed)?;
         tracing::info!(
             snapshots = collected.snapshots.len(),
             objects = collected.objects,
+            acts = collected.acts,
             bytes = collected.bytes,
             needed = collected.needed.len(),
             "old snapshots collected"
         );
         Ok(collected)
+    }
+
+    /// Removes the notes of acts whose snapshots have gone, now or in a collection that died before it came here. One that
+    /// cannot be read stays.
+    fn forget_acts(
+        &self,
+        collected: &mut Collected,
+        needed: &dyn Fn(&Owner) -> bool,
+    ) -> Result<(), FilesetError> {
+        let there: BTreeSet<Hash> = self.ids()?.into_iter().collect();
+        for (path, act) in self.acts()? {
+            let intent = act.intent;
+            let owner = Owner {
+                run: intent.run,
+                key: intent.key,
+            };
+            // A snapshot that somebody else removed says nothing about the run.
+            let over = collected.snapshots.contains(&intent.snapshot)
+                || intent.run.is_some() && !needed(&owner);
+            if over && !there.contains(&intent.snapshot) {
+                collected.bytes += fs::metadata(&path).map_or(0, |meta| meta.len());
+                remove(&path)?;
+                collected.acts += 1;
+            }
+        }
+        Ok(())
     }
 }
 

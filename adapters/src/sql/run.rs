@@ -95,9 +95,15 @@ async fn carry_out(
 ) -> Result<Done, AdapterError> {
     let mut done = Done::default();
     let mut spent = 0_u64;
-    for flight in &sequence.flights {
-        let answers = fly(&sequence.steps[Range::clone(flight)], tx, call, &done).await?;
-        for (step, answer) in sequence.steps[Range::clone(flight)].iter().zip(answers) {
+    // Under a budget each statement is judged before the next one is sent: what is over it does no more.
+    let flights: Vec<Range<usize>> = match rows_max {
+        Some(_) => (0..sequence.steps.len()).map(|at| at..at + 1).collect(),
+        None => sequence.flights.clone(),
+    };
+    for flight in flights {
+        let steps = &sequence.steps[flight];
+        let answers = fly(steps, tx, call, &done).await?;
+        for (step, answer) in steps.iter().zip(answers) {
             let answer = answer.map_err(|source| statement(step.place, source))?;
             if step.place.list == List::Apply {
                 spent = spent.saturating_add(answer.count());

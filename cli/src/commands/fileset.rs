@@ -108,9 +108,10 @@ fn say_collected(place: &Place, collected: &Collected) -> Result<Exit, Fail> {
         place.say.value(&value)?;
     } else {
         place.say.line(&format!(
-            "{} snapshots and {} contents are gone, {} bytes; {} older ones are kept for open runs",
+            "{} snapshots, {} contents and {} notes of acts are gone, {} bytes; {} older ones are kept for open runs",
             collected.snapshots.len(),
             collected.objects,
+            collected.acts,
             collected.bytes,
             collected.needed.len()
         ))?;

@@ -122,6 +122,20 @@ async fn a_phase_over_its_budget_of_rows_is_rolled_back() {
     }
 }
 
+/// The statement that is over the budget is the last one that is sent: a sequence, which no rollback puts back, tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_statement_over_its_budget_nothing_more_is_sent() {
+    let lab = Lab::new().await;
+    lab.sql("create schema b; create table b.item (id int); create sequence b.sent");
+    let engine = lab.engine().await;
+    let with = json!({"budget": {"rows": 9}, "apply": [
+        {"sql": "insert into b.item select n from generate_series(1, 10) n"},
+        {"sql": "insert into b.item select nextval('b.sent')"}]});
+    let outcome = run(&engine, json!([phase("p", &["b.item"], "none", with)])).await;
+    assert_eq!(failed(&outcome).0, "RD0345");
+    assert_eq!(lab.sql("select is_called from b.sent"), "f");
+}
+
 /// A lock that somebody else holds is waited for as long as the budget says.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phase_over_its_budget_of_a_lock_is_rolled_back() {

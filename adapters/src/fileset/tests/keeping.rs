@@ -202,3 +202,31 @@ proptest! {
         prop_assert!(!ground.app().join(path::STAGE).exists());
     }
 }
+
+/// What became of an act is forgotten with its snapshot, and not before.
+#[test]
+fn the_note_of_an_act_goes_with_its_snapshot() {
+    let ground = Ground::new();
+    ground.usual();
+    let order = ground.update("act");
+    ground.store.update(order).expect("updated");
+    let noted = || ground.store.noted("act").expect("read").is_some();
+    let policy = Retention {
+        keep_last: 0,
+        keep_newer_than: Duration::ZERO,
+    };
+    let collect = |needed: bool| {
+        let collected = ground.store.collect(&policy, &|_| needed);
+        let collected = collected.expect("collected");
+        (collected.snapshots.len(), collected.acts, noted())
+    };
+    assert_eq!(collect(true), (0, 0, true));
+    // Somebody else took the snapshot away: of an open run the note says that it was done.
+    let id = ground.store.ids().expect("listed")[0];
+    let list = ground.store.list_path(&id);
+    let kept = fs::read(&list).expect("read");
+    fs::remove_file(&list).expect("removed");
+    assert_eq!(collect(true), (0, 0, true));
+    fs::write(&list, kept).expect("written");
+    assert_eq!(collect(false), (1, 1, false));
+}
