@@ -11,6 +11,7 @@
 pub mod args;
 pub mod cluster;
 pub mod commands;
+pub mod drill;
 pub mod exit;
 pub mod fail;
 pub mod files;

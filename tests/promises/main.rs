@@ -14,6 +14,7 @@ mod graph;
 mod house;
 mod http;
 mod keyring;
+mod library;
 mod lockfile;
 mod notify;
 mod phase;
