@@ -9,7 +9,7 @@ use redress::SchemaName;
 
 use crate::commands::{
     artefacts, audit, db, demo, explain, fileset, hold, key, log, look, plan, postings, rehearse,
-    rewind, run, saga, start, work,
+    rewind, run, runbook, saga, start, work,
 };
 
 /// A saga engine for PostgreSQL whose undo can be trusted.
@@ -177,6 +177,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: fileset::Command,
+    },
+    /// Runbooks: which there are, what they say, and which one is right for a run
+    Runbook {
+        /// What to do.
+        #[command(subcommand)]
+        command: runbook::Command,
     },
     /// What an error code means and what to do
     Explain(explain::Args),

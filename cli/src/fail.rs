@@ -41,6 +41,9 @@ pub enum Fail {
     /// A saga file is refused.
     #[error("the saga file is refused, with {} finding(s)", .0.len())]
     Saga(Vec<Located>),
+    /// Runbooks are refused.
+    #[error("the runbook is refused, with {} finding(s)", .0.len())]
+    Runbook(Vec<Located>),
     /// A question that cannot be asked, because of what the reader handed in.
     #[error("{message}")]
     Unasked {
@@ -152,7 +155,9 @@ impl Fail {
             Self::KeyFile(error) => error.code(),
             Self::Key(error) => error.code(),
             Self::Trust { source, .. } => source.code(),
-            Self::Saga(findings) => findings.first().map_or("RD0110", |finding| finding.code),
+            Self::Saga(findings) | Self::Runbook(findings) => {
+                findings.first().map_or("RD0110", |finding| finding.code)
+            }
             Self::Execute(error) => error.code(),
             Self::Own { code, .. } | Self::Unasked { code, .. } => code,
             Self::ClosedPipe => "RD0921",
@@ -163,7 +168,9 @@ impl Fail {
     pub fn exit(&self) -> Exit {
         match self {
             // Whatever is wrong with a definition, it was refused and nothing changed.
-            Self::Saga(_) | Self::Engine(redress::Error::Definition(_)) => Exit::Refused,
+            Self::Saga(_) | Self::Runbook(_) | Self::Engine(redress::Error::Definition(_)) => {
+                Exit::Refused
+            }
             Self::Trust { .. } => Exit::Configuration,
             Self::Unasked { .. } => Exit::Usage,
             Self::ClosedPipe => Exit::Done,
@@ -181,7 +188,7 @@ impl Fail {
 
     fn findings(&self) -> Vec<Located> {
         match self {
-            Self::Saga(findings) => findings.clone(),
+            Self::Saga(findings) | Self::Runbook(findings) => findings.clone(),
             Self::Engine(redress::Error::Definition(findings)) => {
                 findings.iter().map(Located::nowhere).collect()
             }
@@ -200,6 +207,7 @@ impl Fail {
                 "message": self.to_string(),
                 "stands": page.map(|page| page.stands),
                 "next": page.map(|page| page.next),
+                "runbook": redress_runbooks::library::about(self.code()).first(),
             },
             "errors": errors,
         });
@@ -247,6 +255,11 @@ impl Fail {
         if let Some(page) = redress_runbooks::page(self.code()) {
             say.hint("stands", page.stands);
             say.hint("next", page.next);
+        }
+        let refused = self.refusal().is_some_and(|(_, next)| next.is_some());
+        let about = redress_runbooks::library::about(self.code());
+        if let Some(name) = about.first().filter(|_| !refused) {
+            say.hint("runbook", &format!("redress runbook show {name}"));
         }
         if say.is_json() {
             // Standard output may be closed; there is nobody left to tell.

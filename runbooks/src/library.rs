@@ -234,22 +234,26 @@ impl Shelf {
         Known::default().and(self.books.iter().map(|book| book.name().to_owned()))
     }
 
-    /// Judges files and puts their runbooks on the shelf; they may refer to each other.
-    ///
-    /// # Errors
-    /// [`ShelfError::Refused`] with every finding of the first file that has any; [`ShelfError::Taken`].
-    pub fn add(&mut self, files: &[(String, Vec<u8>)]) -> Result<(), ShelfError> {
+    /// Judges files and puts their runbooks on the shelf; they may refer to each other. Gives back those that are
+    /// refused, with every finding.
+    pub fn add(&mut self, files: &[(String, Vec<u8>)]) -> Vec<(String, ShelfError)> {
         let named = files.iter().filter_map(|(file, bytes)| {
             let (runbook, _) = read_yaml(bytes, file).ok()?;
             Some(runbook.runbook.to_string())
         });
         let known = self.known().and(named);
+        let mut refused = Vec::new();
         for (file, bytes) in files {
-            let (runbook, _) = load_yaml(bytes, file, &known).map_err(ShelfError::Refused)?;
-            let yaml = String::from_utf8_lossy(bytes);
-            self.put(runbook, &yaml, Some(file.clone()))?;
+            let put = load_yaml(bytes, file, &known)
+                .map_err(ShelfError::Refused)
+                .and_then(|(runbook, _)| {
+                    self.put(runbook, &String::from_utf8_lossy(bytes), Some(file.clone()))
+                });
+            if let Err(error) = put {
+                refused.push((file.clone(), error));
+            }
         }
-        Ok(())
+        refused
     }
 
     /// The runbook of a name.
@@ -409,10 +413,15 @@ mod tests {
     fn ones_own_stand_beside_the_shipped_ones_and_never_in_their_place() {
         let mut shelf = Shelf::shipped().unwrap();
         let text = SHIPPED[0].yaml;
-        let taken = shelf.add(&[("a.yaml".into(), text.into())]).unwrap_err();
-        assert_eq!(taken.code(), "RD0167");
         let own = text.replacen(SHIPPED[0].name, "our-own", 1);
-        shelf.add(&[("a.yaml".into(), own.into())]).unwrap();
+        let files = [
+            ("a.yaml".to_owned(), text.into()),
+            ("b.yaml".to_owned(), b"runbook: x\n".to_vec()),
+            ("c.yaml".to_owned(), own.into()),
+        ];
+        let refused = shelf.add(&files);
+        let codes: Vec<&str> = refused.iter().map(|(_, error)| error.code()).collect();
+        assert_eq!(codes, ["RD0167", "RD0110"]);
         assert!(!shelf.find("our-own").unwrap().is_shipped());
         let error = shelf.find("our-onw\u{1b}").unwrap_err();
         assert_eq!(error.code(), "RD0165");
@@ -421,7 +430,5 @@ mod tests {
             error.to_string().contains("did you mean `our-own`"),
             "{error}"
         );
-        let refused = shelf.add(&[("b.yaml".into(), b"runbook: x\n".to_vec())]);
-        assert_eq!(refused.unwrap_err().code(), "RD0110");
     }
 }

@@ -24,6 +24,7 @@ pub fn explain(place: &Place, args: &Args) -> Result<Exit, Fail> {
     let page = redress_runbooks::page(code)
         .or_else(|| redress_runbooks::page(&code.to_ascii_uppercase()))
         .ok_or_else(|| Fail::own("RD0925", format!("no such code: {code}")))?;
+    let runbooks = redress_runbooks::library::about(page.code);
     if place.say.is_json() {
         place.say.value(&json!({
             "schema": 1,
@@ -32,6 +33,7 @@ pub fn explain(place: &Place, args: &Args) -> Result<Exit, Fail> {
             "happened": page.happened,
             "stands": page.stands,
             "next": page.next,
+            "runbooks": runbooks,
             "exit": Exit::of_code(page.code).map(|exit| exit as u8),
             "errors": [],
         }))?;
@@ -44,6 +46,12 @@ pub fn explain(place: &Place, args: &Args) -> Result<Exit, Fail> {
             .line(&format!("What happened  {}", page.happened))?;
         place.say.line(&format!("What stands    {}", page.stands))?;
         place.say.line(&format!("What to do     {}", page.next))?;
+        for (at, name) in runbooks.iter().enumerate() {
+            let label = if at == 0 { "Runbook" } else { "" };
+            place
+                .say
+                .line(&format!("{label:<14} redress runbook show {name}"))?;
+        }
         if let Some(exit) = Exit::of_code(page.code) {
             place.say.line(&format!("Exit status    {}", exit as u8))?;
         }

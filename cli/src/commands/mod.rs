@@ -22,6 +22,7 @@ pub mod postings;
 pub mod rehearse;
 pub mod rewind;
 pub mod run;
+pub mod runbook;
 pub mod saga;
 pub mod seal;
 pub mod set;
@@ -76,6 +77,7 @@ pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
         Command::Artefacts(args) => artefacts::artefacts(place, &args).await,
         Command::Postings { command } => postings::run(place, &command).await,
         Command::Fileset { command } => fileset::run(place, &command).await,
+        Command::Runbook { command } => runbook::run(place, &command).await,
         Command::Explain(args) => explain::explain(place, &args),
         Command::Completions { shell } => completions(place, shell),
     }

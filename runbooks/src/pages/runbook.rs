@@ -117,6 +117,13 @@ pub(super) const PAGES: &[Page] = &[
         "`redress runbook list` shows which there are; a file is named with its path.",
     ),
     page(
+        "RD0166",
+        "a runbook that does not hold",
+        "A statement, a name or a key that the runbook needs is not there any more.",
+        "Nothing was changed; the runbook may not work when it is needed.",
+        "Read what is named under it, mend the runbook or what it needs, and repeat `redress runbook check --all` before it is needed at night.",
+    ),
+    page(
         "RD0167",
         "a name that is taken",
         "A runbook of one's own has the name of another one.",

@@ -11,6 +11,7 @@ mod kit;
 mod looking;
 mod operating;
 mod reaching;
+mod runbooks;
 mod sealing;
 mod surroundings;
 mod working;
