@@ -230,10 +230,10 @@ impl Engine {
         self.execution(&opening.id.to_string()).await
     }
 
-    /// Finds an execution by its id or by the beginning of one.
+    /// Finds an execution by its id, or by the beginning or the end of one.
     ///
     /// # Errors
-    /// [`Error::UnknownExecution`] when none begins so, or more than one.
+    /// [`Error::UnknownExecution`] when none is so, or more than one.
     pub async fn execution(&self, prefix: &str) -> Result<Execution, Error> {
         let inner = &self.inner;
         let plain = |b: u8| b.is_ascii_hexdigit() || b == b'-';
@@ -249,7 +249,7 @@ impl Engine {
             [row] => inner.execution_of(row),
             [] => Err(Error::UnknownExecution(prefix.to_owned())),
             _ => Err(Error::UnknownExecution(format!(
-                "{prefix} (several begin so)"
+                "{prefix} (several are so)"
             ))),
         }
     }

@@ -528,7 +528,7 @@ pub const MOVE_EXECUTION: Statement = Statement {
     name: "move_execution",
     text: include_str!("../runbook/move_execution.sql"),
 };
-/// Executions whose id begins so: prefix.
+/// Executions whose id begins or ends so: a part of an id.
 pub const EXECUTIONS_BY_PREFIX: Statement = Statement {
     name: "executions_by_prefix",
     text: include_str!("../runbook/executions_by_prefix.sql"),

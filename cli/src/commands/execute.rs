@@ -11,8 +11,10 @@ use redress_runbooks::execute::{
 use redress_runbooks::model::{Runbook, Step};
 use serde_json::{Map, Value, json};
 
+use crate::commands::apart;
 use crate::commands::find_run;
 use crate::commands::look::quorum_text;
+use crate::commands::plan::ApproveArgs;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
@@ -49,7 +51,7 @@ pub struct RunArgs {
 /// What to go on with.
 #[derive(Debug, clap::Args)]
 pub struct ResumeArgs {
-    /// The execution: its id, or the beginning of it
+    /// The execution: its id, or the beginning or end of it
     #[arg(value_name = "EXEC")]
     pub execution: String,
     /// The step by hand that was done
@@ -66,7 +68,7 @@ pub struct ResumeArgs {
 /// What to give up.
 #[derive(Debug, clap::Args)]
 pub struct AbandonArgs {
-    /// The execution: its id, or the beginning of it
+    /// The execution: its id, or the beginning or end of it
     #[arg(value_name = "EXEC")]
     pub execution: String,
     /// Why
@@ -104,7 +106,7 @@ pub async fn run(place: &Place, args: &RunArgs, runbook: Runbook) -> Result<Exit
     let key = place.signing_key()?;
     let operator = operator(&engine, &key.key);
     let (execution, document) = plan(&operator, &request).await?;
-    let lacks = missing(&operator, &execution, &document).await?;
+    let lacks = missing(&engine, &execution, &document).await?;
     if !place.say.is_json() {
         print_plan(place, &execution, &document)?;
     }
@@ -297,25 +299,45 @@ pub async fn approve(
     place: &Place,
     engine: &Engine,
     execution: &Execution,
-    reason: &str,
+    args: &ApproveArgs,
 ) -> Result<Exit, Fail> {
     let document = read(execution)?;
-    let decision = engine.decision_on_execution(execution, reason).await?;
+    if let Some(file) = &args.signature {
+        let envelope = apart::read_signed(place, engine, file, args.decision.as_deref()).await?;
+        let approval = engine.approve_execution(execution, envelope).await?;
+        return approved(place, engine, execution, &approval).await;
+    }
+    let decision = engine
+        .decision_on_execution(execution, &args.reason)
+        .await?;
+    if let Some(out) = &args.out {
+        let written = apart::write_out(&decision, out)?;
+        apart::tell(place, &execution.id.to_string(), &written)?;
+        return Ok(Exit::Done);
+    }
     if !place.say.is_json() {
         print_plan(place, execution, &document)?;
     }
     place.say.notice(&format!(
-        "valid until {}. Reason: {reason}",
-        decision.not_after
+        "valid until {}. Reason: {}",
+        decision.not_after, args.reason
     ));
     place.confirm("this runbook's plan", &word(&document))?;
     let key = place.signing_key()?;
     let envelope = redress_ledger::sign(&decision, &key.key).map_err(redress::Error::from)?;
     let approval = engine.approve_execution(execution, envelope).await?;
-    let who = operator(engine, &key.key);
-    let lacks = missing(&who, execution, &document)
-        .await?
-        .map(|lacks| lacks.to_string());
+    approved(place, engine, execution, &approval).await
+}
+
+/// Tells whose signature counts now, and what comes next.
+async fn approved(
+    place: &Place,
+    engine: &Engine,
+    execution: &Execution,
+    approval: &redress::Approval,
+) -> Result<Exit, Fail> {
+    let lacks = missing(engine, execution, &read(execution)?).await?;
+    let lacks = lacks.map(|lacks| lacks.to_string());
     if place.say.is_json() {
         place.say.value(&json!({
             "schema": 1,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::commands::find_run;
 use crate::commands::look::{print_run, quorum_text};
 use crate::commands::set::{self, SetArgs};
-use crate::commands::{apart, bulk, consent};
+use crate::commands::{apart, bulk, consent, execute};
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
@@ -47,7 +47,7 @@ pub struct PlanArgs {
 /// What to approve.
 #[derive(Debug, clap::Args)]
 pub struct ApproveArgs {
-    /// The plan: its digest or 8 characters of its beginning, its run, or a file of `plan --out`; with --phase, the run
+    /// The plan: its digest or 8 characters of its beginning, its run, a file of `plan --out`, or an execution of a runbook; with --phase, the run
     #[arg(
         value_name = "PLAN|FILE|RUN",
         required_unless_present = "fingerprint",
@@ -186,7 +186,14 @@ pub async fn approve(place: &Place, args: &ApproveArgs) -> Result<Exit, Fail> {
     if let Some(phase) = &args.phase {
         return consent::approve_phase(place, &engine, args, (plan, phase)).await;
     }
-    let stored = find_plan(&engine, plan).await?;
+    let stored = match find_plan(&engine, plan).await {
+        // No plan of a run: one of a runbook, then.
+        Err(Fail::Engine(Error::UnknownPlan(text))) => match engine.execution(&text).await {
+            Ok(execution) => return execute::approve(place, &engine, &execution, args).await,
+            Err(_) => return Err(Error::UnknownPlan(text).into()),
+        },
+        other => other?,
+    };
     if let Some(out) = &args.out {
         let decision = engine.decision_on(&stored, &args.reason).await?;
         let written = apart::write_out(&decision, out)?;

@@ -168,7 +168,7 @@ async fn while_held<T>(
 /// # Errors
 /// The engine's.
 pub async fn missing(
-    operator: &Operator<'_>,
+    engine: &redress::Engine,
     execution: &step::Execution,
     document: &Document,
 ) -> Result<Option<Missing>, ExecuteError> {
@@ -176,11 +176,11 @@ pub async fn missing(
     if approvals.quorum.values().all(|count| *count == 0) {
         return Ok(None);
     }
-    let mut signers: Vec<Signer> = operator.engine.execution_signers(execution).await?;
+    let mut signers: Vec<Signer> = engine.execution_signers(execution).await?;
     let mut requester = execution.made_by.as_str();
     if !approvals.distinct {
         // Whoever planned it has signed the plan, and counts unless the runbook says otherwise.
-        signers.extend(operator.engine.execution_planner(execution).await?);
+        signers.extend(engine.execution_planner(execution).await?);
         requester = "";
     }
     Ok(quorum_missing(&approvals.quorum, &signers, requester).err())
@@ -233,7 +233,7 @@ impl Execution<'_> {
                 ));
             }
         }
-        match missing(operator, execution, document).await? {
+        match missing(operator.engine, execution, document).await? {
             None => Ok(()),
             Some(missing) => Err(Error::ApprovalsMissing(format!(
                 "{missing}; they sign with `redress approve {}`, execution {}",
