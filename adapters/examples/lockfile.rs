@@ -22,6 +22,11 @@ use serde_json::{Value, json};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL names no database")?;
+    run(&url).await
+}
+
+/// All of it, against the database of this URL.
+pub async fn run(url: &str) -> Result<(), Box<dyn Error>> {
     let session = redress::db::connect(&url.parse()?).await?;
     redress::schema::migrate(&session, &SchemaName::default(), "lockfile.example").await?;
     session.batch_execute(TABLE).await?;
@@ -35,7 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Config::new(temp.path().join("snapshots")).root("projects", temp.path().join("projects"));
     let files = Arc::new(FilesetAdapter::new(config));
 
-    let engine = Engine::builder(redress::db::pool(&url, 4)?)
+    let engine = Engine::builder(redress::db::pool(url, 4)?)
         .adapters(redress_adapters::standard())
         .external(files.clone())
         .register(lockfile()?)?

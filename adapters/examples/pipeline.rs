@@ -13,7 +13,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use redress::alert::AlertSink;
@@ -22,12 +21,18 @@ use redress::view::RewindFilter;
 use redress::{Engine, Outcome, SchemaName};
 use redress_adapters::Config;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 const DROP: &str = "drop schema if exists pipeline_embedded cascade";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL names no database")?;
+    run(&url).await
+}
+
+/// All of it, against the database of this URL.
+pub async fn run(url: &str) -> Result<(), Box<dyn Error>> {
     let session = redress::db::connect(&url.parse()?).await?;
     redress::schema::migrate(&session, &SchemaName::default(), "pipeline.example").await?;
 
@@ -39,10 +44,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // What a saga may run stands in the worker's own configuration, and not in the saga.
     let config = Config::parse(&text(&home, "redress.toml")?)?;
-    let engine = Engine::builder(redress::db::pool(&url, 4)?)
+    let saga = pipeline(&home)?;
+    let name = saga.saga.clone();
+    let engine = Engine::builder(redress::db::pool(url, 4)?)
         .adapters(redress_adapters::standard())
         .externals(redress_adapters::external(&config))
-        .register(pipeline(&home)?)?
+        .register(saga)?
         .build()
         .await?;
     // Who is told gets a place in the log, and hears from there on.
@@ -51,7 +58,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     for version in ["1.0.0", "1.2.0"] {
         let input = json!({"environment": "embedded", "version": version});
-        let start = engine.start("pipeline-embedded", input);
+        let start = engine.start(name.as_str(), input);
         let (started, outcome) = engine.start_and_drive(start).await?;
         match &outcome {
             Outcome::Completed(run) => println!("{version}: run {} completed", run.id),
@@ -92,12 +99,10 @@ impl AlertSink for Printed {
     }
 }
 
-/// The example's saga. Its programs stand in another folder at each start, so each start has a version of its own.
+/// The example's saga. Its programs stand in another folder at each start, so each start has a saga of its own.
 fn pipeline(home: &Path) -> Result<Definition, Box<dyn Error>> {
     let (mut saga, _places) = read_yaml(text(home, "saga.yaml")?.as_bytes(), "saga.yaml")?;
-    saga.saga = "pipeline-embedded".parse()?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-    saga.version = u32::try_from(now.as_secs())?;
+    saga.saga = format!("pipeline-{}", Uuid::now_v7().simple()).parse()?;
     Ok(saga)
 }
 

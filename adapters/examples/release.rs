@@ -26,6 +26,11 @@ const SCHEMA: [&str; 2] = [
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL names no database")?;
+    run(&url).await
+}
+
+/// All of it, against the database of this URL.
+pub async fn run(url: &str) -> Result<(), Box<dyn Error>> {
     let session = redress::db::connect(&url.parse()?).await?;
     redress::schema::migrate(&session, &SchemaName::default(), "release.example").await?;
     // The second step refuses a database that is further, so the first one is run only where nothing is.
@@ -43,7 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let (saga, _places) = read_yaml(SAGA.as_bytes(), "saga.yaml")?;
-    let engine = Engine::builder(redress::db::pool(&url, 4)?)
+    let engine = Engine::builder(redress::db::pool(url, 4)?)
         .adapters(redress_adapters::standard())
         .register(saga)?
         .build()

@@ -23,8 +23,13 @@ const TABLES: [&str; 4] = [
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let url = std::env::var("DATABASE_URL")?;
-    let engine = Engine::builder(redress::db::pool(&url, 4)?)
+    let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL names no database")?;
+    run(&url).await
+}
+
+/// All of it, against the database of this URL.
+pub async fn run(url: &str) -> Result<(), Box<dyn Error>> {
+    let engine = Engine::builder(redress::db::pool(url, 4)?)
         .adapters(redress_adapters::standard())
         .register(saga()?)?
         .build()

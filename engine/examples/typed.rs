@@ -199,6 +199,11 @@ impl LocalPhase for Ship {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL names no database")?;
+    run(&url).await
+}
+
+/// All of it, against the database of this URL.
+pub async fn run(url: &str) -> Result<(), Box<dyn Error>> {
     let session = redress::db::connect(&url.parse()?).await?;
     redress::schema::migrate(&session, &SchemaName::default(), "typed.example").await?;
     session.batch_execute(DROP).await?;
@@ -217,7 +222,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         })
         .then(Ship)
         .build()?;
-    let engine = Engine::builder(redress::db::pool(&url, 4)?)
+    let engine = Engine::builder(redress::db::pool(url, 4)?)
         .saga(saga)?
         .build()
         .await?;

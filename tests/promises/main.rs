@@ -8,6 +8,7 @@ mod conformance;
 mod crash;
 mod decision;
 mod embedding;
+mod examples;
 mod external;
 mod gate;
 mod graph;
