@@ -111,8 +111,13 @@ fn without_cargos_dashes(arguments: impl IntoIterator<Item = OsString>) -> Vec<O
 }
 
 #[cfg(test)]
-mod dashes {
+mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed_in_all_its_parts() {
+        command_line().debug_assert();
+    }
 
     #[test]
     fn the_dashes_of_an_alias_are_not_an_argument() {

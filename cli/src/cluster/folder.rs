@@ -11,7 +11,7 @@ use std::fs::{self, DirBuilder, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -158,7 +158,16 @@ pub(super) fn choose_data(dir: &Path, account: Account) -> Result<PathBuf, Clust
         return Ok(dir.join(DATA));
     }
     let apart = Path::new(APART).join(format!("{:08x}", unlikely_number()));
-    Ok(make(&apart)?.join(DATA))
+    for dir in [Path::new(APART), &apart] {
+        let missing = !dir.exists();
+        make(dir)?;
+        // Whatever the umask: the server's account has to pass through what we make.
+        if missing {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
+                .map_err(ClusterError::io("open the server's folder", dir))?;
+        }
+    }
+    Ok(apart.join(DATA))
 }
 
 /// Tells whether the data lies in a folder of its own, away from the server's folder.

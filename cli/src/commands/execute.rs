@@ -23,7 +23,7 @@ use crate::text::{age, local, plain, short_id};
 
 /// What to carry out.
 #[derive(Debug, clap::Args)]
-pub struct RunArgs {
+pub struct CarryArgs {
     /// The runbook: its name, or a file
     #[arg(value_name = "NAME|FILE")]
     pub name: String,
@@ -91,7 +91,7 @@ pub struct ExecutionsArgs {
 ///
 /// # Errors
 /// [`Fail::Execute`]: a refusal is recorded; what was done is in the log.
-pub async fn run(place: &Place, args: &RunArgs, runbook: Runbook) -> Result<Exit, Fail> {
+pub async fn run(place: &Place, args: &CarryArgs, runbook: Runbook) -> Result<Exit, Fail> {
     let engine = place.engine().await?;
     let run = match &args.run {
         Some(text) => Some(find_run(&engine, text).await?),
@@ -477,7 +477,16 @@ fn confirm(place: &Place, document: &Document, given: Option<&str>) -> Result<()
             "RD0916",
             format!("--confirm must be {word}: nothing was begun"),
         )),
-        None => place.confirm("and carry out this runbook", &word),
+        None => match place.confirm("and carry out this runbook", &word) {
+            Err(fail) if fail.code() == "RD0913" => Err(Fail::own(
+                "RD0913",
+                format!(
+                    "nobody can be asked here: give --confirm {word}; it is planned, `redress runbook resume {} --confirm {word}` begins it",
+                    document.execution
+                ),
+            )),
+            other => other,
+        },
     }
 }
 

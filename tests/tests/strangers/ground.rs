@@ -9,6 +9,7 @@ use redress::ledger::key::Vkey;
 use redress::ledger::trust::Trust;
 use redress::ledger::{Envelope, Hash, TlogProof, bundle};
 use redress::{Engine, Outcome};
+use redress_runbooks::execute;
 use redress_tests::{Lab, Vault};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -121,6 +122,7 @@ async fn make() -> Ground {
     let old = sealer.seal().await.expect("sealed").head;
     let old_note = vault.published().expect("a head");
     let envelope = decided(&lab, &engine).await;
+    by_runbook(&lab, &engine).await;
     fill(&lab, &engine, most).await;
     let new = sealer.seal().await.expect("sealed").head;
     let owner = alone("strangers-export");
@@ -194,6 +196,43 @@ async fn decided(lab: &Lab, engine: &Engine) -> Envelope {
     ));
     let record: Value = serde_json::from_str(&record).expect("a record");
     Envelope::from_value(&record["body"]["envelope"]).expect("an envelope")
+}
+
+/// A run that a runbook takes back, approved by a second person: every step is a signed record.
+async fn by_runbook(lab: &Lab, engine: &Engine) {
+    let book = "
+runbook: take-back
+version: 1
+title: Take it back
+owner: the shop
+risk: reversible
+match: {saga: asking, states: [failed]}
+approvals: {reviewer: 1, distinct: true}
+steps: [{id: undo, compensate: {}}, {id: go, release: {holds: own}}]
+tests: [{name: t, fixture: nothing, expect: {outcome: done, state: compensated}}]";
+    let (book, _) = redress_runbooks::read::read_yaml(book.as_bytes(), "t").expect("a runbook");
+    let operator = execute::Operator {
+        engine,
+        key: &lab.sovereign,
+        person: lab.sovereign.vkey().name().to_string(),
+        host: "here".to_owned(),
+    };
+    let request = execute::Request {
+        runbook: book,
+        run: Some(held(engine).await),
+        params: Default::default(),
+        reason: "a test".to_owned(),
+    };
+    let (execution, _) = execute::plan(&operator, &request).await.expect("planned");
+    let decision = engine.decision_on_execution(&execution, "so be it").await;
+    let envelope = redress::ledger::sign(&decision.expect("a decision"), &lab.reviewer);
+    let approved = engine
+        .approve_execution(&execution, envelope.expect("signed"))
+        .await;
+    approved.expect("approved");
+    let given = execute::Given::default();
+    let applied = execute::apply(&operator, &execution.id.to_string(), &given, &|_, _| {}).await;
+    applied.expect("carried out");
 }
 
 /// A run that failed and waits for a person.

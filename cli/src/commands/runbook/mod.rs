@@ -45,7 +45,7 @@ pub enum Command {
 pub struct RunArgs {
     /// What.
     #[command(flatten)]
-    pub run: execute::RunArgs,
+    pub run: execute::CarryArgs,
     /// Where one's own stand.
     #[command(flatten)]
     pub at: Where,
