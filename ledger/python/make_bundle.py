@@ -1909,6 +1909,33 @@ def _():
     return Made(bundle(ledger.entries(), blobs={}), GOOD, "the same decision again, for its own plan")
 
 
+def add_step(name, code, purpose="runbook_step", edit=None, **fields):
+    @case(f"story-step-{name}")
+    def _():
+        ledger = keys_known(Ledger())
+        fail(ledger, RUN_B, BOTH)
+        value = decision(70, purpose, **({"run": RUN_B, "plan": PLAN, "phase": "undo"} | fields))
+        body = {"plan": PLAN, "step": "undo", "envelope": envelope(value, [CAROL])}
+        if edit:
+            edit(body)
+        ledger.add(RUN_B, "runbook.step", body)
+        expected = failed(code, len(ledger.values) - 1) if code else GOOD
+        return Made(bundle(ledger.entries(), blobs={}), expected)
+
+
+add_step("good", None)
+add_step("approved", None, "runbook_approve", phase=None)
+add_step("unsigned", "RD0660", edit=lambda body: body.pop("envelope"))
+add_step("by-a-plan", "RD0550", "phase_approve")
+add_step("other-run", "RD0553", run=RUN_A)
+add_step("other-plan", "RD0554", plan=sha(b"another").hex())
+add_step("approved-another", "RD0554", "runbook_approve", plan=sha(b"another").hex())
+add_step("other-step", "RD0555", phase="redo")
+add_step("without-phase", "RD0542", phase=None)
+add_step("without-step", "RD0660", edit=lambda body: body.pop("step"))
+add_step("without-plan", "RD0660", edit=lambda body: body.pop("plan"))
+
+
 def other_switch(ledger):
     value = decision(60, "switch_release", switch_no=7)
     ledger.add(SYSTEM, "switch.released", {"released": 8, "envelope": envelope(value, [ALICE])})
