@@ -21,6 +21,7 @@ mod pages;
 pub mod param;
 pub mod read;
 pub mod render;
+pub mod schema;
 pub mod statement;
 pub mod suggest;
 pub mod text;

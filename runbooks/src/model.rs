@@ -12,18 +12,25 @@ use redress::name::Name;
 use redress::pointer::Pointer;
 use redress_ledger::quorum::Quorum;
 use redress_ledger::state::State;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::schema::{
+    ActionText, LengthText, NameText, PointerText, QuorumShape, ScopeText, StateText,
+};
+
 /// A way to bring something to a safe end, as data.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Runbook {
     /// Its name.
+    #[schemars(with = "NameText")]
     pub runbook: Name,
     /// Its version; another content needs another version.
     pub version: u32,
     /// What it does, in one line.
+    #[schemars(length(min = 1, max = 80))]
     pub title: String,
     /// Who answers for it.
     pub owner: String,
@@ -40,6 +47,7 @@ pub struct Runbook {
     pub matches: Match,
     /// What the operator gives; bound, never put into a text.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<NameText, Param>")]
     pub params: BTreeMap<Name, Param>,
     /// The role under which checks read; it must not be able to write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,17 +68,21 @@ pub struct Runbook {
     #[serde(default)]
     pub checks: Vec<Check>,
     /// What is done, in this order.
+    #[schemars(length(min = 1, max = 64))]
     pub steps: Vec<Step>,
     /// What must hold afterwards.
     #[serde(default)]
     pub after: Vec<Check>,
     /// How it was tried.
     #[serde(default)]
+    #[schemars(required, length(min = 1, max = 64))]
     pub tests: Vec<Test>,
 }
 
 /// What a runbook can do at worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Risk {
     /// It only looks.
@@ -82,27 +94,31 @@ pub enum Risk {
 }
 
 /// When a runbook is the right one; what is empty matches everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Match {
     /// Runs of this saga.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<NameText>")]
     pub saga: Option<Name>,
     /// Of these versions of it.
     pub versions: Vec<u32>,
     /// Whose failed phase is this one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<NameText>")]
     pub failed_phase: Option<Name>,
     /// Of which at least these phases stand.
+    #[schemars(with = "Vec<NameText>")]
     pub committed: Vec<Name>,
     /// In one of these states.
+    #[schemars(with = "Vec<StateText>")]
     pub states: Vec<State>,
     /// With one of these error codes.
     pub codes: Vec<String>,
 }
 
 /// What the operator gives.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Param {
     /// What kind of value.
@@ -129,7 +145,7 @@ pub struct Param {
 }
 
 /// The kinds of parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ParamType {
     /// Any text without NUL.
@@ -147,20 +163,22 @@ pub enum ParamType {
 }
 
 /// A statement with its parameters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
     /// The name under which its rows are kept.
+    #[schemars(with = "NameText")]
     pub name: Name,
     /// The statement.
     pub sql: String,
     /// Pointers whose values are bound to `$1`, `$2`, …
     #[serde(default)]
+    #[schemars(with = "Vec<PointerText>")]
     pub params: Vec<Pointer>,
 }
 
 /// What a runbook may touch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scope {
     /// The relations (`schema.table`) that its own statements may write.
@@ -169,34 +187,40 @@ pub struct Scope {
     pub rows: String,
     /// Pointers whose values are bound to `$1`, `$2`, …
     #[serde(default)]
+    #[schemars(with = "Vec<PointerText>")]
     pub params: Vec<Pointer>,
     /// The most rows.
     pub max: u64,
 }
 
 /// Who must sign before a runbook is applied.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Approvals {
     /// Whoever runs it counts for none of them.
     pub distinct: bool,
     /// Role to number.
     #[serde(flatten)]
+    #[schemars(with = "QuorumShape")]
     pub quorum: Quorum,
 }
 
 /// Time limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// How long a plan may be applied, in milliseconds.
     #[serde(with = "duration")]
+    #[schemars(with = "LengthText")]
     pub plan_ttl: u64,
     /// How long a statement waits for a lock, in milliseconds.
     #[serde(with = "duration")]
+    #[schemars(with = "LengthText")]
     pub lock: u64,
     /// How long a statement may take, in milliseconds.
     #[serde(with = "duration")]
+    #[schemars(with = "LengthText")]
     pub statement: u64,
 }
 
@@ -211,10 +235,11 @@ impl Default for Limits {
 }
 
 /// One thing that must hold. It passes, fails, or could not be told; the last one refuses too.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
     /// Its name, unique in the runbook.
+    #[schemars(with = "NameText")]
     pub id: Name,
     /// Why it matters.
     pub why: String,
@@ -222,6 +247,7 @@ pub struct Check {
     pub sql: String,
     /// Pointers whose values are bound to `$1`, `$2`, …
     #[serde(default)]
+    #[schemars(with = "Vec<PointerText>")]
     pub params: Vec<Pointer>,
     /// What the one value of its one row must be. Without it every value of every row must be true.
     #[serde(
@@ -236,21 +262,23 @@ pub struct Check {
 }
 
 /// What a failed check means.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OnFail {
     /// The code of the refusal: a code of Redress or a word of the runbook's own.
     pub refuse: String,
     /// The runbook that is right then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<NameText>")]
     pub next: Option<Name>,
 }
 
 /// One step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// Its name, unique in the runbook.
+    #[schemars(with = "NameText")]
     pub id: Name,
     /// What it is for.
     #[serde(default)]
@@ -291,15 +319,16 @@ pub struct Step {
 }
 
 /// Carries out the planner's plan.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Compensate {
     /// Other actions than the definition declares, by phase.
+    #[schemars(with = "BTreeMap<NameText, ActionText>")]
     pub actions: BTreeMap<Name, redress::plan::Action>,
 }
 
 /// Takes the run back to a phase.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Back {
     /// The phase that is undone last and runs next: its name, or a pointer to one.
@@ -310,7 +339,7 @@ pub struct Back {
 }
 
 /// What follows a rewind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Then {
     /// It stays failed.
@@ -321,13 +350,14 @@ pub enum Then {
 }
 
 /// Statements in one transaction with the step's record.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Transaction {
     /// Queries that lock what is judged and changed (`for update`).
     pub lock: Vec<Statement>,
     /// The checks that are made again; all, unless they are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<NameText>>")]
     pub recheck: Option<Vec<Name>>,
     /// Queries whose rows are kept in the record as they were before.
     pub capture: Vec<Statement>,
@@ -341,24 +371,26 @@ pub struct Transaction {
 }
 
 /// One statement of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Statement {
     /// The statement.
     pub sql: String,
     /// Pointers whose values are bound to `$1`, `$2`, …
     #[serde(default)]
+    #[schemars(with = "Vec<PointerText>")]
     pub params: Vec<Pointer>,
     /// How many rows it must touch or give.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<Rows>,
     /// The name under which its rows are kept: `/steps/STEP/NAME/ROW/COLUMN`.
     #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<NameText>")]
     pub name: Option<Name>,
 }
 
 /// How many rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, deny_unknown_fields)]
 pub enum Rows {
     /// Exactly so many.
@@ -374,15 +406,16 @@ pub enum Rows {
 }
 
 /// Holds something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hold {
     /// What: of the run's own run, subject or saga, or everything.
+    #[schemars(with = "ScopeText")]
     pub scope: redress::definition::HoldScope,
 }
 
 /// Releases something.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Release {
     /// The holds that the run's own failure set, or those that name it: `own` or `run`; or a pointer to one's id.
@@ -393,17 +426,17 @@ pub struct Release {
 }
 
 /// Lets a failed run go forward.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Resume {}
 
 /// Closes a run as it stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Resolve {}
 
 /// Reads and keeps values.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
     /// The queries.
@@ -411,20 +444,22 @@ pub struct Snapshot {
 }
 
 /// Calls an adapter that acts outside the database.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Call {
     /// The adapter.
+    #[schemars(with = "NameText")]
     pub adapter: Name,
     /// What it reads, as in a phase.
     pub with: Value,
     /// How long it may take, in milliseconds.
     #[serde(default = "call_ms", with = "duration")]
+    #[schemars(with = "LengthText")]
     pub timeout: u64,
 }
 
 /// Lets time pass.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wait {
     /// So long, in milliseconds.
@@ -434,28 +469,31 @@ pub struct Wait {
         with = "optional_duration",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<LengthText>")]
     pub pause: Option<u64>,
     /// Until every value of every row is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Statement>,
     /// The longest wait for `until`, in milliseconds.
     #[serde(default = "wait_ms", with = "duration")]
+    #[schemars(with = "LengthText")]
     pub timeout: u64,
 }
 
 /// A person does something and says so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manual {
     /// What to do.
     pub instruction: String,
     /// What has to be attached, by name; each is what it is.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<NameText, String>")]
     pub evidence: BTreeMap<Name, String>,
 }
 
 /// One trial of a runbook.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Test {
     /// What it shows.
@@ -464,16 +502,18 @@ pub struct Test {
     pub fixture: String,
     /// Parameters.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<NameText, Value>")]
     pub params: BTreeMap<Name, Value>,
     /// Evidence for manual steps.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<NameText, String>")]
     pub evidence: BTreeMap<Name, String>,
     /// What must come of it.
     pub expect: Expectation,
 }
 
 /// What must come of a trial.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
     /// Whether it is done or refused.
@@ -483,11 +523,12 @@ pub struct Expectation {
     pub code: Option<String>,
     /// The state of the run afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<StateText>")]
     pub state: Option<State>,
 }
 
 /// How an execution ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Every step was done, and what must hold afterwards holds.

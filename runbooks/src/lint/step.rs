@@ -13,23 +13,40 @@ use super::point::Seen;
 use super::{DAY, HOUR, Judge, LIST_MAX};
 
 impl Step {
+    /// The words of the file for what a step can do.
+    pub const KINDS: [&'static str; 11] = [
+        "compensate",
+        "rewind",
+        "transaction",
+        "hold",
+        "release",
+        "resume",
+        "resolve",
+        "snapshot",
+        "call",
+        "wait",
+        "manual",
+    ];
+
     /// The words of the file for what this step does; one in a good runbook.
     pub fn kinds(&self) -> Vec<&'static str> {
-        let kinds = [
-            ("compensate", self.compensate.is_some()),
-            ("rewind", self.rewind.is_some()),
-            ("transaction", self.transaction.is_some()),
-            ("hold", self.hold.is_some()),
-            ("release", self.release.is_some()),
-            ("resume", self.resume.is_some()),
-            ("resolve", self.resolve.is_some()),
-            ("snapshot", self.snapshot.is_some()),
-            ("call", self.call.is_some()),
-            ("wait", self.wait.is_some()),
-            ("manual", self.manual.is_some()),
+        let given = [
+            self.compensate.is_some(),
+            self.rewind.is_some(),
+            self.transaction.is_some(),
+            self.hold.is_some(),
+            self.release.is_some(),
+            self.resume.is_some(),
+            self.resolve.is_some(),
+            self.snapshot.is_some(),
+            self.call.is_some(),
+            self.wait.is_some(),
+            self.manual.is_some(),
         ];
-        let given = kinds.into_iter().filter(|(_, given)| *given);
-        given.map(|(name, _)| name).collect()
+        let kinds = Self::KINDS.into_iter().zip(given);
+        kinds
+            .filter_map(|(kind, given)| given.then_some(kind))
+            .collect()
     }
 }
 
