@@ -97,7 +97,7 @@ impl Team<'_> {
     /// Everybody else signs what waits for signatures.
     async fn sign(&self, id: &str, run: Option<Uuid>) {
         let execution = self.engine.execution(id).await.unwrap();
-        let others = [&self.lab.sovereign, &self.lab.reviewer];
+        let others = [&self.lab.sovereign, &self.lab.reviewer, &self.lab.operator];
         let others = others
             .into_iter()
             .filter(|key| execution.made_by != key.vkey().name().to_string());
