@@ -30,6 +30,8 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Say which runbook is right for a run, the most specific first, and why the others are not
     Suggest(suggest::SuggestArgs),
+    /// Print the JSON Schema of a runbook's file
+    Schema,
     /// Plan a runbook and carry it out, once it is confirmed and signed
     Run(RunArgs),
     /// Go on with an execution, behind its last step that has a record
@@ -71,6 +73,10 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
         Command::Lint(args) => lint::lint(place, args),
         Command::Check(args) => check::check(place, args).await,
         Command::Suggest(args) => suggest::suggest(place, args).await,
+        Command::Schema => {
+            place.say.data(redress_runbooks::schema::PUBLISHED.trim_end())?;
+            Ok(Exit::Done)
+        }
         Command::Run(args) => {
             let book = shelf::find(place, &args.at, &args.run.name)?;
             execute::run(place, &args.run, book.runbook).await
