@@ -74,7 +74,9 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
         Command::Check(args) => check::check(place, args).await,
         Command::Suggest(args) => suggest::suggest(place, args).await,
         Command::Schema => {
-            place.say.data(redress_runbooks::schema::PUBLISHED.trim_end())?;
+            place
+                .say
+                .data(redress_runbooks::schema::PUBLISHED.trim_end())?;
             Ok(Exit::Done)
         }
         Command::Run(args) => {
