@@ -268,4 +268,17 @@ mod tests {
         }
         assert!(!Words::of("select $1, 'a' /* b /* c */ */").open);
     }
+
+    proptest::proptest! {
+        /// A statement is read to its end, whatever it is, and a second one behind it is always seen.
+        #[test]
+        fn any_text_is_read(text in "(?s).{0,200}", sql in "[a-z$'\\\\\"/*;()\\- \n1ö]{0,80}") {
+            Words::of(&text);
+            let words = Words::of(&sql);
+            if !words.open && words.words.first().is_some_and(|word| word == "select") {
+                let two = Words::of(&format!("{sql}\n; select 1"));
+                proptest::prop_assert!(two.several);
+            }
+        }
+    }
 }

@@ -172,6 +172,22 @@ fn what_is_misspelt_is_named_with_what_was_meant() {
 }
 
 #[test]
+fn a_role_that_is_misspelt_is_named_with_what_was_meant() {
+    check(
+        "{sovereign: 1}",
+        "{sovreign: 1}",
+        "19:12 RD0110",
+        "did you mean `sovereign`",
+    );
+    check(
+        "{sovereign: 1}",
+        "{sovereign: -1}",
+        "19:12 RD0110",
+        "invalid value",
+    );
+}
+
+#[test]
 fn steps_do_one_thing_each() {
     check(
         "    why: The units go.\n",

@@ -130,3 +130,33 @@ fn a_long_word_and_wide_characters_do_not_overflow() {
     let text = render(&book, &digest, Format::Terminal);
     assert!(text.lines().all(|line| line.width() <= 80), "{text}");
 }
+
+proptest::proptest! {
+    /// Whatever stands in a runbook's texts: a page is made, it fits, and nothing in it acts.
+    #[test]
+    fn any_text_is_shown_harmless(text in "(?s).{0,200}", typed in "[`<>\\[\\]()!*_#&@:/.\\\\a-z文\u{1b}\u{202e}\n-]{0,120}") {
+        let shelf = Shelf::shipped().unwrap();
+        let mut book = shelf.find("resolve-run").unwrap().runbook.clone();
+        book.title = typed.clone();
+        book.summary = text.clone();
+        book.checks[0].why = format!("{typed}{text}");
+        book.checks[0].sql = typed.clone();
+        book.steps[1].why = text;
+        if let Some(manual) = &mut book.steps[1].manual {
+            manual.instruction = typed;
+        }
+        let digest = redress_ledger::Hash::ZERO;
+        for format in FORMATS {
+            let page = render(&book, &digest, format);
+            let acts = |c: char| (c.is_control() && c != '\n') || crate::text::is_invisible(c);
+            proptest::prop_assert!(!page.contains(acts), "{:?}: {:?}", format, page);
+        }
+        let terminal = render(&book, &digest, Format::Terminal);
+        proptest::prop_assert!(terminal.lines().all(|line| line.width() <= 80), "{}", terminal);
+        let html = render(&book, &digest, Format::Html);
+        let (_, body) = html.split_once("</style>").unwrap();
+        let tags = body.matches('<').count();
+        proptest::prop_assert_eq!(tags, body.matches('>').count());
+        proptest::prop_assert!(!html.contains("href=") && !html.contains("src="));
+    }
+}
