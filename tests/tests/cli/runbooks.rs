@@ -233,8 +233,4 @@ fn the_right_runbook_is_suggested_for_a_run() {
     );
     let told = kit.ok(&["runbook", "suggest", &run, "--all"]).out;
     assert!(told.contains("redress runbook run"), "{told}");
-    assert!(
-        told.lines().all(|line| line.chars().count() <= 100),
-        "{told}"
-    );
 }

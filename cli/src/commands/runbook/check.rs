@@ -299,7 +299,7 @@ fn tell(place: &Place, judged: &[Judged]) -> Result<(), Fail> {
         for (code, path, message) in &one.findings {
             place
                 .say
-                .line(&format!("    [{code}] {}: {}", plain(path), plain(message)))?;
+                .item("    ", &format!("[{code}] {path}: {message}"))?;
         }
     }
     Ok(())

@@ -10,7 +10,6 @@ use crate::commands::find_run;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
-use crate::text::plain;
 
 /// For which run.
 #[derive(Debug, clap::Args)]
@@ -60,31 +59,25 @@ pub async fn suggest(place: &Place, args: &SuggestArgs) -> Result<Exit, Fail> {
         return Ok(Exit::Done);
     }
     let say = &place.say;
-    say.line(&format!(
-        "run      {} of {}, {}",
-        view.run,
-        plain(&view.saga),
-        view.state
-    ))?;
+    say.item(
+        "run    ",
+        &format!("{} of {}, {}", view.run, view.saga, view.state),
+    )?;
     if ranked.fitting.is_empty() {
         say.line("no runbook is for it")?;
     }
     for (at, one) in ranked.fitting.iter().enumerate() {
-        let first = if at == 0 { "right  " } else { "or     " };
-        say.line(&format!(
-            "{first}  {} ({}): {}",
-            one.name,
-            risk(one.risk),
-            one.title
-        ))?;
-        say.line(&format!("         because {}", one.why.join("; ")))?;
+        let head = if at == 0 { "right  " } else { "or     " };
+        say.item(
+            head,
+            &format!("{} ({}): {}", one.name, risk(one.risk), one.title),
+        )?;
+        say.item("       ", &format!("because {}", one.why.join("; ")))?;
     }
     if let Some(best) = ranked.fitting.first() {
-        say.line(&format!("next     redress runbook show {}", best.name))?;
-        say.line(&format!(
-            "         redress runbook run {} --run {}",
-            best.name, view.run
-        ))?;
+        say.command("next   ", &format!("redress runbook show {}", best.name))?;
+        let carry_out = format!("redress runbook run {} --run {}", best.name, view.run);
+        say.command("       ", &carry_out)?;
     }
     if args.all {
         let rows: Vec<Vec<String>> = ranked
