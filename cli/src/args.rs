@@ -8,8 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use redress::SchemaName;
 
 use crate::commands::{
-    artefacts, audit, db, demo, explain, fileset, hold, key, log, look, plan, postings, rehearse,
-    rewind, run, runbook, saga, start, work,
+    artefacts, audit, db, demo, drill, explain, fileset, hold, key, log, look, plan, postings,
+    rehearse, rewind, run, runbook, saga, start, work,
 };
 
 /// A saga engine for PostgreSQL whose undo can be trusted.
@@ -183,6 +183,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: runbook::Command,
+    },
+    /// Practise: a prepared failure in a private server of its own
+    Drill {
+        /// What to do.
+        #[command(subcommand)]
+        command: drill::Command,
     },
     /// What an error code means and what to do
     Explain(explain::Args),

@@ -211,6 +211,17 @@ impl Fail {
             },
             "errors": errors,
         });
+        if let Self::Execute(error) = self
+            && let ExecuteError::Waits {
+                step,
+                instruction,
+                evidence,
+            } = error.as_ref()
+        {
+            value["error"]["step"] = json!(step);
+            value["error"]["instruction"] = json!(instruction);
+            value["error"]["evidence"] = json!(evidence);
+        }
         if let Some((refusal, next)) = self.refusal() {
             value["error"]["refusal"] = json!(refusal);
             value["error"]["next_runbook"] = json!(next);

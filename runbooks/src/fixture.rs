@@ -113,7 +113,7 @@ impl Fixture {
             }
             Self::CutoverCompleted => "A cutover is completed; its units are enacted.",
             Self::Stuck => {
-                "A run failed, its plan was applied, and the guard of a later action refused: it is stuck and held."
+                "A run failed, its plan was signed and applied, and a row was no longer as its way back needs it: it is stuck and held."
             }
             Self::BaselineMismatch => {
                 "A run's compensation changed nothing because the baseline did not come back: it is stuck and held."

@@ -452,11 +452,12 @@ fn tell_waiting(place: &Place, error: &ExecuteError, execution: &Execution) {
         .iter()
         .map(|name| format!(" --evidence {name}=@FILE"))
         .collect();
-    place
-        .say
-        .notice(&format!("{}: {}", plain(step), plain(instruction)));
+    place.say.notice(&format!("to do by hand, step {step}:"));
+    for line in instruction.lines() {
+        place.say.notice(&format!("  {line}"));
+    }
     place.say.notice(&format!(
-        "when it is done: redress runbook resume {short} --did {step}{} --as KEY",
+        "then: redress runbook resume {short} --did {step}{} --as KEY",
         attach.join("")
     ));
 }

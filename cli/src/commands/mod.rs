@@ -9,6 +9,7 @@ pub mod bundle;
 pub mod consent;
 pub mod db;
 pub mod demo;
+pub mod drill;
 pub mod execute;
 pub mod explain;
 pub mod fileset;
@@ -78,6 +79,7 @@ pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
         Command::Postings { command } => postings::run(place, &command).await,
         Command::Fileset { command } => fileset::run(place, &command).await,
         Command::Runbook { command } => runbook::run(place, &command).await,
+        Command::Drill { command } => drill::run(place, &command).await,
         Command::Explain(args) => explain::explain(place, &args),
         Command::Completions { shell } => completions(place, shell),
     }

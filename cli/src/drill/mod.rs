@@ -6,4 +6,4 @@
 mod courier;
 mod scene;
 
-pub use scene::{Ground, prepare};
+pub use scene::{Ground, prepare, repair};

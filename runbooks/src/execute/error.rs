@@ -77,7 +77,7 @@ pub enum ExecuteError {
     #[error("the runbook's plan is stale: {0}; plan again")]
     Stale(String),
     /// A person has to do something first.
-    #[error("step {step} waits for a person: {instruction}")]
+    #[error("step {step} waits for a person")]
     Waits {
         /// The step.
         step: String,
