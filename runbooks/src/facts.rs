@@ -18,7 +18,7 @@ pub struct Facts {
     pub failed_phase: Option<String>,
     /// The phases that stand.
     pub committed: Vec<String>,
-    /// The codes of its errors, and of the holds that bear on it.
+    /// The codes of its errors, of the holds that bear on it, and of the switch.
     pub codes: Vec<String>,
 }
 
@@ -32,6 +32,12 @@ impl Facts {
         let mut codes: Vec<String> = view.error.iter().map(|error| error.code.clone()).collect();
         codes.extend(view.errors.iter().map(|fault| fault.code.clone()));
         codes.extend(view.held.iter().map(|hold| hold.code.clone()));
+        codes.extend(match view.switch.as_str() {
+            "killed" => Some("RD0203".to_owned()),
+            "frozen" => Some("RD0205".to_owned()),
+            "missing" => Some("RD0202".to_owned()),
+            _ => None,
+        });
         codes.dedup();
         Self {
             saga: view.saga.clone(),

@@ -65,8 +65,7 @@ impl Team<'_> {
         };
         let (execution, _) = execute::plan(&operator, &request).await?;
         let id = execution.id.to_string();
-        let mut given = Given::default();
-        given.evidence = test
+        let evidence = test
             .evidence
             .iter()
             .map(|(name, text)| {
@@ -79,6 +78,10 @@ impl Team<'_> {
                 )
             })
             .collect::<BTreeMap<_, _>>();
+        let mut given = Given {
+            did: None,
+            evidence,
+        };
         let mut last = None;
         for _ in 0..20 {
             match execute::apply(&operator, &id, &given, &|_, _| {}).await {
@@ -100,7 +103,7 @@ impl Team<'_> {
         let others = [&self.lab.sovereign, &self.lab.reviewer, &self.lab.operator];
         let others = others
             .into_iter()
-            .filter(|key| execution.made_by != key.vkey().name().to_string());
+            .filter(|key| execution.made_by != key.vkey().name());
         for key in others {
             let decision = self
                 .engine

@@ -407,15 +407,15 @@ async fn checks_are_made_again_under_lock_in_the_transaction_that_acts() {
     assert_eq!(ground.state(id).await, ExecutionState::Refused);
     assert_eq!(ground.row().await.state, State::Failed);
     // The same before statements of its own.
-    let own = written(&format!(
-        "checks: [{{id: c, why: w, sql: select count(*) from shop.audit, expect: 0}}]
-scope: {{relations: [shop.audit], rows: select 0, max: 1}}
+    let own = written(
+        "checks: [{id: c, why: w, sql: select count(*) from shop.audit, expect: 0}]
+scope: {relations: [shop.audit], rows: select 0, max: 1}
 steps:
   - id: note
     transaction:
-      lock: [{{sql: \"insert into shop.audit values ('between')\"}}]
-      do: [{{sql: \"insert into shop.audit values ('done')\"}}]"
-    ));
+      lock: [{sql: \"insert into shop.audit values ('between')\"}]
+      do: [{sql: \"insert into shop.audit values ('done')\"}]",
+    );
     let id = ground.plan(&own, &[]).await.unwrap();
     assert_eq!(ground.apply(id).await.unwrap_err().code(), "RD0442");
     assert_eq!(ground.lab.sql("select count(*) from shop.audit"), "0");

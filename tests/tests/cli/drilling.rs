@@ -123,7 +123,8 @@ fn prepared_failures_are_brought_to_a_safe_end_by_what_the_screens_say() {
             "{after:#}"
         );
         assert_eq!(after["run_state"], "compensated", "{after:#}");
-        assert_eq!(after["runbooks_done"][0], after["right"][0], "{after:#}");
+        let done = after["runbooks_done"].as_array().expect("a list");
+        assert!(done.contains(&after["right"][0]), "{after:#}");
         practice.ok(&["drill", "end"]);
         assert!(!practice.base.path().join("drill").exists());
     }

@@ -139,12 +139,12 @@ fn help_offers_what_works_and_nothing_else() {
     let help = kit.ok(&["--help"]).out;
     for name in [
         "demo", "db", "saga", "start", "work", "status", "runs", "show", "log", "cancel", "plan",
-        "approve", "rewind", "rewinds", "rehearse",
+        "approve", "rewind", "rewinds", "rehearse", "runbook", "drill",
     ] {
         assert!(help.contains(&format!("\n  {name} ")), "{name}: {help}");
         kit.ok(&[name, "--help"]);
     }
-    for name in ["runbook", "doctor", "man"] {
+    for name in ["doctor", "man"] {
         assert!(!help.contains(&format!("\n  {name} ")), "{name}");
         kit.exits(&[name], 2);
     }

@@ -40,12 +40,6 @@ pub async fn suggest(place: &Place, args: &SuggestArgs) -> Result<Exit, Fail> {
     facts
         .codes
         .extend(args.code.iter().map(|code| code.to_ascii_uppercase()));
-    facts.codes.extend(match view.switch.as_str() {
-        "killed" => Some("RD0203".to_owned()),
-        "frozen" => Some("RD0205".to_owned()),
-        "missing" => Some("RD0202".to_owned()),
-        _ => None,
-    });
     let ranked = rank(found.shelf.books().iter().map(|book| &book.runbook), &facts);
     if place.say.is_json() {
         place.say.value(&json!({
