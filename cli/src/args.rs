@@ -9,7 +9,7 @@ use redress::SchemaName;
 
 use crate::commands::{
     artefacts, audit, db, demo, drill, explain, fileset, hold, key, log, look, plan, postings,
-    rehearse, rewind, run, runbook, saga, start, work,
+    rehearse, rewind, run, runbook, saga, show, start, work,
 };
 
 /// A saga engine for PostgreSQL whose undo can be trusted.
@@ -122,8 +122,8 @@ pub enum Command {
     Status,
     /// List runs
     Runs(look::RunsArgs),
-    /// Show a run: phases, holds, plan, what to do next
-    Show(look::ShowArgs),
+    /// Show a run: its story as a timeline, phases, holds, plan, what to do next
+    Show(show::ShowArgs),
     /// The records of a run, or of all
     Log(log::LogArgs),
     /// Stop a running run; it fails and goes the definition's way

@@ -147,6 +147,17 @@ impl Fail {
         }
     }
 
+    /// What is about to be signed was not read to its end: that is no quiet end.
+    pub fn unread(fail: Fail) -> Self {
+        match fail {
+            Self::ClosedPipe => Self::own(
+                "RD0921",
+                "nobody reads what is to be signed: nothing was signed",
+            ),
+            other => other,
+        }
+    }
+
     /// The stable code.
     pub fn code(&self) -> &'static str {
         match self {
@@ -196,10 +207,14 @@ impl Fail {
         }
     }
 
-    /// The failure as the one JSON value of a command.
+    /// The failure as the one JSON value of a command: `errors` has every error, `error` the first of them with what
+    /// stands and what to do next.
     pub fn json(&self) -> Value {
         let page = redress_runbooks::page(self.code());
-        let errors: Vec<Value> = self.findings().iter().map(Located::json).collect();
+        let mut errors: Vec<Value> = self.findings().iter().map(Located::json).collect();
+        if errors.is_empty() {
+            errors.push(json!({"code": self.code(), "message": self.to_string()}));
+        }
         let mut value = json!({
             "schema": 1,
             "error": {

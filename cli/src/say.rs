@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::args::{Color, Globals};
 use crate::fail::Fail;
-use crate::text::{plain, plain_lines};
+use crate::text::{cells, plain, plain_lines};
 
 /// How this command speaks.
 #[derive(Clone, Debug)]
@@ -133,6 +133,11 @@ impl Say {
         self.talk(&hang(head, &plain(text), self.talk_columns));
     }
 
+    /// Columns that a line of its own making may take: those of the terminal, or 80.
+    pub fn width(&self) -> usize {
+        self.columns.unwrap_or(WIDTH)
+    }
+
     /// Whether progress is worth showing: somebody looks at a terminal.
     pub fn shows_progress(&self) -> bool {
         !self.quiet && self.talk_columns.is_some()
@@ -246,11 +251,6 @@ fn arranged(header: &[&str], whole: &[usize], rows: &[Vec<String>], width: usize
     table.trim_fmt()
 }
 
-/// Cells that a text takes on a terminal.
-fn cells(text: &str) -> usize {
-    textwrap::core::display_width(text)
-}
-
 fn columns_of(stream: impl IsTerminal + AsFd) -> Option<usize> {
     if !stream.is_terminal() {
         return None;
@@ -278,10 +278,11 @@ fn hang(head: &str, text: &str, columns: Option<usize>) -> String {
     if cells(&line) <= columns {
         return line;
     }
-    let indent = match cells(head) {
-        wide if wide > columns / 2 => "    ".to_owned(),
-        wide => " ".repeat(wide),
-    };
+    let wide = cells(head);
+    if wide > columns / 2 {
+        return textwrap::fill(&line, options(columns).subsequent_indent("    "));
+    }
+    let indent = " ".repeat(wide);
     let options = options(columns)
         .initial_indent(head)
         .subsequent_indent(&indent);
@@ -376,6 +377,8 @@ mod tests {
         );
         check("", Some(20), "  why  ");
         assert_eq!(wrap("  a bb ccc", Some(6)), "  a bb\n  ccc");
+        let told = hang("   1  a-long-head  ", "one two three", Some(16));
+        assert_eq!(told, "   1\n    a-long-head\n    one two\n    three");
     }
 
     #[test]

@@ -30,6 +30,31 @@ pub fn short(text: &str, max: usize) -> String {
     cut
 }
 
+/// Cells that a text takes on a terminal.
+pub fn cells(text: &str) -> usize {
+    textwrap::core::display_width(text)
+}
+
+/// A text of at most so many cells of a terminal, escaped.
+pub fn fit(text: &str, max: usize) -> String {
+    let text = plain(text);
+    if cells(&text) <= max {
+        return text;
+    }
+    let mut cut = String::new();
+    let mut left = max.saturating_sub(1);
+    for c in text.chars() {
+        let width = cells(c.encode_utf8(&mut [0; 4]));
+        if width > left {
+            break;
+        }
+        left -= width;
+        cut.push(c);
+    }
+    cut.push('…');
+    cut
+}
+
 /// The last eight characters of an id: of a time-ordered id the part that differs between neighbours.
 pub fn short_id(id: uuid::Uuid) -> String {
     let text = id.to_string();
@@ -111,5 +136,9 @@ mod tests {
     fn a_long_text_is_cut_between_characters() {
         assert_eq!(short("ééééé", 4), "ééé…");
         assert_eq!(short("éé", 4), "éé");
+        assert_eq!(fit("文字文字", 8), "文字文字");
+        assert_eq!(fit("文字文字", 7), "文字文…");
+        assert_eq!(fit("文字文字", 6), "文字…");
+        assert_eq!(fit("a\u{1b}b", 20), "a\\u{1b}b");
     }
 }

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use crate::commands::apart;
 use crate::commands::find_run;
-use crate::commands::look::{print_run, quorum_text};
+use crate::commands::look::quorum_text;
 use crate::commands::plan::ApproveArgs;
+use crate::commands::show::print_run;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
@@ -42,7 +43,7 @@ pub async fn approve_phase(
             // Refused before anybody is asked for a passphrase.
             let decision = engine.decision_on_phase(run, phase, &args.reason).await?;
             if !place.say.is_json() {
-                print_run(place, &engine.show(run).await?)?;
+                print_run(place, &engine.show(run).await?).map_err(Fail::unread)?;
             }
             place.say.notice(&format!(
                 "phase {phase} may run then; valid until {}. Reason: {}",

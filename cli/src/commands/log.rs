@@ -14,7 +14,7 @@ use crate::commands::look::to_value;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
-use crate::text::{local, plain};
+use crate::text::local;
 
 /// Which records.
 #[derive(Debug, clap::Args)]
@@ -81,14 +81,16 @@ fn print_line(place: &Place, line: &LogLine, all: bool) -> Result<(), Fail> {
     } else {
         String::new()
     };
-    let text = format!(
-        "{run}{:>4}  {}  {:<18}  {}",
+    let head = format!(
+        "{run}{:>4}  {}  {:<18}",
         line.seq,
         local(&line.at),
-        line.kind,
-        plain(&line.summary)
+        line.kind
     );
-    place.say.line(text.trim_end())
+    if line.summary.is_empty() {
+        return place.say.line(head.trim_end());
+    }
+    place.say.item(&format!("{head}  "), &line.summary)
 }
 
 type Sink<'s> = &'s mut (dyn FnMut(&LogLine) -> Result<(), Fail> + Send);

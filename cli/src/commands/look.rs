@@ -1,15 +1,14 @@
-//! `runs`, `show`: looking, from one moment each.
+//! `runs`: which there are; and words that several screens share.
 
-use redress::view::{RunFilter, RunView};
+use redress::view::RunFilter;
 use redress_ledger::quorum::Quorum;
 use redress_ledger::state::State;
 use serde_json::{Value, json};
 
-use crate::commands::find_run;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
-use crate::text::{local, plain, short};
+use crate::text::short;
 
 /// Which runs.
 #[derive(Debug, clap::Args)]
@@ -29,13 +28,6 @@ pub struct RunsArgs {
     /// At most so many, the youngest
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
-}
-
-/// Which run.
-#[derive(Debug, clap::Args)]
-pub struct ShowArgs {
-    /// The run: its id, or the beginning of it
-    pub run: String,
 }
 
 /// Lists runs.
@@ -104,151 +96,6 @@ pub async fn runs(place: &Place, args: &RunsArgs) -> Result<Exit, Fail> {
         }
     }
     Ok(Exit::Done)
-}
-
-/// Shows a run.
-///
-/// # Errors
-/// [`Fail::Engine`].
-pub async fn show(place: &Place, args: &ShowArgs) -> Result<Exit, Fail> {
-    let engine = place.engine().await?;
-    let run = find_run(&engine, &args.run).await?;
-    print_run(place, &engine.show(run).await?)?;
-    Ok(Exit::Done)
-}
-
-/// Prints a run as JSON or for people.
-///
-/// # Errors
-/// [`Fail`] when standard output cannot be written.
-pub fn print_run(place: &Place, view: &RunView) -> Result<(), Fail> {
-    if place.say.is_json() {
-        return place.say.value(&to_value(view)?);
-    }
-    let say = &place.say;
-    say.line(&format!("run      {}", view.run))?;
-    say.line(&format!(
-        "saga     {} version {}",
-        plain(&view.saga),
-        view.version
-    ))?;
-    if let Some(subject) = &view.subject {
-        say.line(&format!("subject  {}", plain(subject)))?;
-    }
-    say.line(&format!("state    {}", view.state))?;
-    say.line(&format!(
-        "opened   {} by {}",
-        local(&view.opened_at),
-        plain(&view.requester)
-    ))?;
-    if let Some(ended) = &view.ended_at {
-        say.line(&format!("ended    {}", local(ended)))?;
-    }
-    if let Some(error) = &view.error {
-        say.line(&format!(
-            "error    [{}] {}",
-            error.code,
-            plain(&error.message)
-        ))?;
-    }
-    for hold in &view.held {
-        say.line(&format!(
-            "held     {} ({}): {}",
-            hold.id,
-            hold.scope,
-            plain(&hold.reason)
-        ))?;
-    }
-    if view.switch != "run" {
-        say.line(&format!("switch   {}", view.switch))?;
-    }
-    say.line(&format!(
-        "head     record {}, {}",
-        view.head.seq, view.head.hash
-    ))?;
-    print_phases(place, view)?;
-    print_plan(place, view)?;
-    if let Some(next) = &view.next {
-        let who: Vec<String> = next.who.iter().map(ToString::to_string).collect();
-        let who = if who.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", who.join(", "))
-        };
-        say.line(&format!("next     {}{who}", plain(&next.what)))?;
-        say.line(&format!("         {}", plain(&next.command)))?;
-    }
-    Ok(())
-}
-
-fn print_phases(place: &Place, view: &RunView) -> Result<(), Fail> {
-    let rows: Vec<Vec<String>> = view
-        .phases
-        .iter()
-        .map(|phase| {
-            let record = phase
-                .record
-                .map(|record| record.seq.to_string())
-                .unwrap_or_default();
-            let error = phase
-                .error
-                .as_ref()
-                .map(|error| format!("[{}] {}", error.code, error.message));
-            vec![
-                phase.name.to_string(),
-                match phase.in_doubt {
-                    true => format!("{}, in doubt", phase.state),
-                    false => phase.state.to_owned(),
-                },
-                phase.attempts.to_string(),
-                record,
-                error.unwrap_or_default(),
-            ]
-        })
-        .collect();
-    place.say.table(
-        &["phase", "state", "tries", "record", "error"],
-        &[0, 1],
-        &rows,
-    )
-}
-
-fn print_plan(place: &Place, view: &RunView) -> Result<(), Fail> {
-    let Some(plan) = &view.plan else {
-        return Ok(());
-    };
-    let state = to_value(&plan.state)?;
-    let state = state.as_str().unwrap_or_default().to_owned();
-    place.say.line(&format!("plan     {}", plan.digest))?;
-    place.say.line(&format!(
-        "         {state}, made on record {}, to sign: {}",
-        plan.basis.seq,
-        quorum_text(&plan.quorum)
-    ))?;
-    for approval in &plan.approvals {
-        let counts = if approval.counts {
-            ""
-        } else {
-            ", does not count"
-        };
-        place.say.line(&format!(
-            "         signed by {} ({}){counts}",
-            plain(&approval.principal),
-            approval.role
-        ))?;
-    }
-    let rows: Vec<Vec<String>> = plan
-        .actions
-        .iter()
-        .map(|action| {
-            vec![
-                action.phase.to_string(),
-                action.action.as_str().to_owned(),
-                action.why.clone(),
-            ]
-        })
-        .collect();
-    place.say.table(&["phase", "action", "why"], &[0, 1], &rows)
 }
 
 /// Who must sign, in words.

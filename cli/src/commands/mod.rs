@@ -18,6 +18,7 @@ pub mod hold;
 pub mod key;
 pub mod log;
 pub mod look;
+pub mod page;
 pub mod plan;
 pub mod postings;
 pub mod rehearse;
@@ -27,6 +28,7 @@ pub mod runbook;
 pub mod saga;
 pub mod seal;
 pub mod set;
+pub mod show;
 pub mod start;
 pub mod status;
 pub mod work;
@@ -58,7 +60,7 @@ pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
         Command::Rehearse(args) => rehearse::rehearse(place, &args).await,
         Command::Status => status::status(place).await,
         Command::Runs(args) => look::runs(place, &args).await,
-        Command::Show(args) => look::show(place, &args).await,
+        Command::Show(args) => show::show(place, &args).await,
         Command::Log(args) => log::log(place, &args).await,
         Command::Cancel(args) => run::cancel(place, &args).await,
         Command::Plan(args) => plan::plan(place, &args).await,

@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::commands::find_run;
-use crate::commands::look::{print_run, quorum_text};
+use crate::commands::page::{self, Page, prefix};
 use crate::commands::set::{self, SetArgs};
+use crate::commands::show::print_run;
 use crate::commands::{apart, bulk, consent, execute};
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
 use crate::read::{read_file, strict_json};
-use crate::text::short_id;
 
 /// What to plan.
 #[derive(Debug, clap::Args)]
@@ -130,21 +130,23 @@ pub async fn plan(place: &Place, args: &PlanArgs) -> Result<Exit, Fail> {
         })?;
         place.say.notice(&format!("written to {}", out.display()));
     }
+    let page = Page::read(&engine, &stored).await?;
     if place.say.is_json() {
-        place.say.value(&json!({
+        let mut value = json!({
             "schema": 1,
             "digest": stored.digest,
             "plan": plan_value(&stored.plan)?,
             "errors": [],
-        }))?;
+        });
+        page.add_to(&mut value)?;
+        place.say.value(&value)?;
     } else {
-        print_plan(place, &stored)?;
-        let next = match (stored.plan.refused, stored.plan.quorum.is_empty()) {
-            (true, _) => "an action is refused, so nothing can start: choose another with --action PHASE=ACTION".to_owned(),
-            (false, true) => format!("next: redress apply {}", prefix(stored.digest)),
-            (false, false) => format!("next: redress approve {} --as KEY", prefix(stored.digest)),
-        };
-        place.say.notice(&next);
+        page.print(place)?;
+        if stored.plan.refused {
+            place.say.notice(
+                "an action is refused, so nothing can start: choose another with --action PHASE=ACTION",
+            );
+        }
     }
     Ok(if stored.plan.refused {
         Exit::Refused
@@ -210,13 +212,14 @@ pub async fn approve(place: &Place, args: &ApproveArgs) -> Result<Exit, Fail> {
             // Refused before anybody is asked for a passphrase.
             let decision = engine.decision_on(&stored, &args.reason).await?;
             if !place.say.is_json() {
-                print_plan(place, &stored)?;
+                let page = Page::read(&engine, &stored).await?;
+                page.print(place).map_err(Fail::unread)?;
             }
             place.say.notice(&format!(
                 "valid until {}. Reason: {}",
                 decision.not_after, args.reason
             ));
-            place.confirm("this plan", &short_id(stored.plan.run))?;
+            place.confirm("this plan", &page::word(&stored))?;
             let signer = place.signing_key()?;
             engine.approve(&stored, &signer.key, &args.reason).await?
         }
@@ -350,46 +353,6 @@ pub(super) fn plan_value(plan: &Plan) -> Result<Value, Fail> {
     serde_json::to_value(plan).map_err(|error| Fail::own("RD0917", error.to_string()))
 }
 
-pub(super) fn print_plan(place: &Place, stored: &StoredPlan) -> Result<(), Fail> {
-    let plan = &stored.plan;
-    place.say.line(&format!("plan     {}", stored.digest))?;
-    place.say.line(&format!(
-        "run      {} ({} version {})",
-        plan.run, plan.saga, plan.version
-    ))?;
-    place
-        .say
-        .line(&format!("basis    record {}", plan.basis.seq))?;
-    place.say.line(&format!(
-        "reason   {}",
-        crate::text::plain(&plan.cause.reason)
-    ))?;
-    place
-        .say
-        .line(&format!("to sign  {}", quorum_text(&plan.quorum)))?;
-    let rows: Vec<Vec<String>> = plan
-        .actions
-        .iter()
-        .map(|action| {
-            let code = action
-                .code
-                .map(|code| format!("{}: ", code.as_str()))
-                .unwrap_or_default();
-            vec![
-                action.phase.to_string(),
-                action.action.as_str().to_owned(),
-                format!("{code}{}", action.why),
-            ]
-        })
-        .collect();
-    place.say.table(&["phase", "action", "why"], &[0, 1], &rows)
-}
-
-fn prefix(digest: Hash) -> String {
-    let text = digest.to_string();
-    text[..PREFIX_CHARS].to_owned()
-}
-
 /// What a person may ask for.
 const CHOICES: [Action; 5] = [
     Action::Discard,
@@ -399,5 +362,4 @@ const CHOICES: [Action; 5] = [
     Action::HardDelete,
 ];
 const REASON: &str = "asked for by an operator";
-const PREFIX_CHARS: usize = 12;
 const PLAN_BYTES_MAX: usize = 16 << 20;

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::commands::find_run;
-use crate::commands::look::print_run;
-use crate::commands::plan::{plan_value, print_plan};
+use crate::commands::page::Page;
+use crate::commands::plan::plan_value;
+use crate::commands::show::print_run;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
@@ -191,7 +192,7 @@ async fn dry_run(place: &Place, engine: &Engine, run: Uuid, asked: &Rewind) -> R
             "errors": [],
         }))?;
     } else {
-        print_plan(place, &stored)?;
+        Page::read(engine, &stored).await?.print(place)?;
         place
             .say
             .notice("nothing was changed; without --dry-run this is what is done");

@@ -1,7 +1,7 @@
 //! `cancel`, `resume`, `resolve`: what a person does to one run without a plan.
 
 use crate::commands::find_run;
-use crate::commands::look::print_run;
+use crate::commands::show::print_run;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;

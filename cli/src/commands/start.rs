@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::commands::look::print_run;
 use crate::commands::saga::SagaFile;
+use crate::commands::show::print_run;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;

@@ -10,6 +10,7 @@ mod groups;
 mod log;
 mod model;
 mod next;
+mod page;
 mod reading;
 mod recovery;
 mod rewinds;
@@ -20,6 +21,7 @@ mod status;
 pub use fingerprint::{FINGERPRINT_DIGITS_MIN, Fingerprint};
 pub use groups::{Group, Waiting};
 pub use model::*;
+pub use page::{ActionPage, PlanPage, Validity};
 pub use rewinds::{REWINDS_LIMIT_DEFAULT, RewindFilter, RewindLine, RewindStatus};
 
 use redress_ledger::Hash;

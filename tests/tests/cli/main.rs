@@ -15,4 +15,5 @@ mod reaching;
 mod runbooks;
 mod sealing;
 mod surroundings;
+mod terminal;
 mod working;
