@@ -2,6 +2,7 @@
 
 use redress::view::RunView;
 use redress_ledger::state::State;
+use serde_json::Value;
 
 use crate::model::{Match, Runbook, Step};
 
@@ -150,10 +151,31 @@ impl Runbook {
         let about = self.matches.saga.is_some()
             || self.matches.failed_phase.is_some()
             || !self.matches.states.is_empty();
+        let points = serde_json::to_value(self).is_ok_and(|value| points_at_run(&value));
         about
+            || points
             || self
                 .steps
                 .iter()
                 .any(|step| matches!(step.kind(), "compensate" | "rewind" | "resume" | "resolve"))
+    }
+}
+
+/// Whether a parameter of some statement is a value of the run.
+fn points_at_run(value: &Value) -> bool {
+    let of_run = |text: &str| {
+        ["/run/", "/input", "/phases"]
+            .iter()
+            .any(|root| text.starts_with(root))
+    };
+    match value {
+        Value::Object(fields) => fields.iter().any(|(name, value)| match value {
+            Value::Array(params) if name == "params" => {
+                params.iter().filter_map(Value::as_str).any(of_run)
+            }
+            other => points_at_run(other),
+        }),
+        Value::Array(list) => list.iter().any(points_at_run),
+        _ => false,
     }
 }

@@ -679,17 +679,20 @@ async fn each_kind_of_step_does_what_it_says() {
     };
     let held = async || engine.show(ground.run.id).await.unwrap().held.len();
     assert_eq!(held().await, 1, "the failure's own");
-    assert_eq!(
-        act("[{id: h, hold: {scope: saga}}, {id: r, release: {holds: own}}]")
-            .await
-            .unwrap(),
-        ExecutionState::Done
-    );
-    assert_eq!(held().await, 1, "that of the runbook");
-    assert_eq!(
-        act("[{id: r, release: {holds: run}}]").await.unwrap(),
-        ExecutionState::Done
-    );
+    let done = "[{id: h, hold: {scope: saga}}, {id: r, release: {holds: own}}]";
+    assert_eq!(act(done).await.unwrap(), ExecutionState::Done);
+    assert_eq!(held().await, 1, "that on the saga");
+    // What stops others as well is not released through a run.
+    let narrow = "[{id: h, hold: {scope: run}}, {id: r, release: {holds: run}}]";
+    assert_eq!(act(narrow).await.unwrap(), ExecutionState::Done);
+    assert_eq!(held().await, 1, "that on the saga");
+    let wide = engine.show(ground.run.id).await.unwrap().held[0].id;
+    let released = engine
+        .release_hold(wide, &ground.lab.sovereign, "done")
+        .await;
+    assert_eq!(released.unwrap(), redress::Released::Done);
+    let named = "[{id: h, hold: {scope: saga}}, {id: r, release: {holds: /steps/h/0/hold}}]";
+    assert_eq!(act(named).await.unwrap(), ExecutionState::Done);
     assert_eq!(held().await, 0);
     ground.lab.sql("delete from shop.broken");
     let resumed = "[{id: go, resume: {}}, {id: p, wait: {for: 10ms}}]";

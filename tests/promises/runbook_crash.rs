@@ -44,6 +44,7 @@ steps:
   - {id: stop, hold: {scope: saga}}
   - {id: undo, compensate: {}}
   - {id: go, release: {holds: run}}
+  - {id: free, release: {holds: /steps/stop/0/hold}}
   - {id: see, snapshot: {queries: [{name: n, sql: select count(*) from shop.audit}]}}
 after: [{id: none, why: w, sql: \"select count(*) from shop.mark where run = $1 and state = 'live'\", params: [/run/id], expect: 0}]
 tests: [{name: t, fixture: nothing, expect: {outcome: done, state: compensated}}]
@@ -106,7 +107,7 @@ async fn planned(engine: &Engine, run: Uuid) -> Uuid {
 
 /// Every step once, in their order, each signed.
 const TOLD: &str =
-    "begun begin, step note, step stop, step undo, step go, step see, finished after";
+    "begun begin, step note, step stop, step undo, step go, step free, step see, finished after";
 
 async fn told(engine: &Engine, id: Uuid) -> String {
     let execution = engine.execution(&id.to_string()).await.unwrap();

@@ -97,6 +97,12 @@ pub async fn apply(
         None => Value::Null,
     };
     let mut context = context::of(base, &document, &operator.person);
+    context["plan"] = json!({"digest": execution.plan, "reason": document.reason});
+    let signers = engine.execution_signers(&execution).await?;
+    context["approvals"] = signers
+        .iter()
+        .map(|signer| json!({"principal": signer.principal, "key": signer.key_id.to_string()}))
+        .collect();
     context::take_steps(&mut context, &engine.execution_records(&execution).await?);
     let done = usize::try_from(execution.done).unwrap_or(usize::MAX);
     let going = Execution {

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use super::ExecuteError;
 use super::document::Document;
 
-/// The context of an execution: `/run`, `/input`, `/phases`, `/params`, `/steps`, `/execution`.
+/// The context of an execution: `/run`, `/input`, `/phases`, `/params`, `/steps`, `/execution`; once it is
+/// applied, `/plan` and `/approvals`.
 pub fn of(base: Value, document: &Document, person: &str) -> Value {
     let mut context = match base {
         Value::Object(fields) => fields,

@@ -193,7 +193,7 @@ impl Execution<'_> {
                 let held = engine.show(run).await?.held;
                 let meant = held
                     .into_iter()
-                    .filter(|hold| word == "run" || hold.run == Some(run));
+                    .filter(|hold| hold.run == Some(run) || (word == "run" && hold.scope == "run"));
                 wanted.extend(meant.map(|hold| hold.id));
             }
             Some(pointer) => {

@@ -297,7 +297,7 @@ fn released(release: &Release) -> Vec<Block> {
             "The holds that the run's own failure set are released.".into(),
         )),
         Some("run") => says.push(Block::Text(
-            "The holds that bear on the run are released.".into(),
+            "The holds that name the run are released, and those that its own failure set.".into(),
         )),
         Some(pointer) => says.push(Block::Text(format!(
             "The hold that `{pointer}` names is released."
