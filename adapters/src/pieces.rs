@@ -216,11 +216,30 @@ pub(crate) enum When {
 }
 
 impl When {
-    /// The roots that are there.
+    /// The roots that are there; the last three only in a step of a runbook, which the engine holds a saga to.
     fn roots(self) -> &'static [&'static str] {
         match self {
-            Self::Before => &["run", "input", "phases", "approvals", "key"],
-            Self::Forth => &["run", "input", "phases", "approvals", "key", "captured"],
+            Self::Before => &[
+                "run",
+                "input",
+                "phases",
+                "approvals",
+                "key",
+                "params",
+                "steps",
+                "execution",
+            ],
+            Self::Forth => &[
+                "run",
+                "input",
+                "phases",
+                "approvals",
+                "key",
+                "captured",
+                "params",
+                "steps",
+                "execution",
+            ],
             Self::Back => &[
                 "run",
                 "input",

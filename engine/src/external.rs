@@ -149,6 +149,13 @@ pub fn judge(index: usize, phase: &Phase, adapter: &dyn ExternalAdapter) -> Vec<
             ..below
         })
         .collect();
+    if let Some(pointer) = of_a_runbook(&phase.with) {
+        let text = format!("only a step of a runbook has such a value: {pointer}");
+        findings.push(Finding {
+            code: "RD0123",
+            ..finding("/with", &text)
+        });
+    }
     if !phase.writes.is_empty() {
         let text = "the phase acts outside the database and writes no relation";
         findings.push(finding("/writes", text));
@@ -187,6 +194,20 @@ pub fn judge(index: usize, phase: &Phase, adapter: &dyn ExternalAdapter) -> Vec<
     };
     findings.extend(wrong.map(|text| finding("/compensation", text)));
     findings
+}
+
+/// The first pointer in a `with` that leads to what only a runbook's step has.
+fn of_a_runbook(with: &Value) -> Option<&str> {
+    match with {
+        Value::Object(fields) => {
+            let own = fields.get("pointer").and_then(Value::as_str);
+            let roots = ["/params", "/steps", "/execution"];
+            let own = own.filter(|text| roots.iter().any(|root| text.starts_with(root)));
+            own.or_else(|| fields.values().find_map(of_a_runbook))
+        }
+        Value::Array(list) => list.iter().find_map(of_a_runbook),
+        _ => None,
+    }
 }
 
 /// Longest number that a record holds exactly.

@@ -1,6 +1,7 @@
 //! Runbooks carried out: planned, approved, applied, refused, resumed, and each step signed in the log.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redress::ledger::key::SigningKey;
@@ -11,6 +12,7 @@ use redress_runbooks::execute::{self, Applied, Evidence, ExecuteError, Given, Op
 use redress_runbooks::model::Runbook;
 use redress_runbooks::read::read_yaml;
 use redress_tests::Lab;
+use redress_tests::outside::Depot;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -787,4 +789,51 @@ async fn an_execution_that_was_changed_beside_its_records_is_found() {
     found("update redress.execution set done = 1, state = 'refused'").await;
     found("update redress.execution set state = 'done', log = gen_random_uuid()").await;
     found("delete from redress.execution").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_outside_is_made_once_whatever_is_known_of_it() {
+    let mut ground = Ground::new().await;
+    let folder = ground.lab.path("depot");
+    let depot = || Depot::new(&folder);
+    let builder = ground.lab.builder(ground.lab.url());
+    ground.engine = builder.external(Arc::new(depot())).build().await.unwrap();
+    let sofia = ground.operator(&ground.lab.sovereign);
+    let calling = async |with: &str| {
+        let steps = format!("[{{id: c, call: {{adapter: depot, with: {with}, timeout: 2s}}}}]");
+        let request = ground.request(&written_for_any(&steps), &[]);
+        execute::plan(&sofia, &request)
+            .await
+            .unwrap()
+            .0
+            .id
+            .to_string()
+    };
+    let go = async |id: &str| execute::apply(&sofia, id, &Given::default(), &|_, _| {}).await;
+    // The answer is lost and the probe sees it; nobody acts twice.
+    let lost = calling("{act: lose}").await;
+    go(&lost).await.unwrap();
+    assert_eq!(depot().effects(), [format!("act {lost}.c")]);
+    // Nobody can tell: it waits, and is asked again instead of done again.
+    let blind = calling("{act: lose, probe: blind}").await;
+    assert_eq!(go(&blind).await.unwrap_err().code(), "RD0317");
+    assert_eq!(go(&blind).await.unwrap_err().code(), "RD0317");
+    depot().sight(true);
+    assert_eq!(
+        go(&blind).await.unwrap().execution.state,
+        ExecutionState::Done
+    );
+    let acts = depot()
+        .effects()
+        .into_iter()
+        .filter(|line| line.contains(&blind));
+    assert_eq!(acts.count(), 1);
+    let refused = calling("{act: refuse}").await;
+    assert_eq!(go(&refused).await.unwrap_err().code(), "RD0303");
+    let told = ground.told(blind.parse().unwrap()).await;
+    assert!(
+        told.ends_with("intended c sofia, step c sofia, finished after sofia"),
+        "{told}"
+    );
+    sound(&ground.engine).await;
 }

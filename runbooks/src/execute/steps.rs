@@ -297,7 +297,7 @@ impl Execution<'_> {
     ) -> Result<Map<String, Value>, ExecuteError> {
         let engine = self.operator.engine;
         let phase = phase_of(step, call)?;
-        let key = format!("{}/{}", self.document.execution, step.id);
+        let key = format!("{}.{}", self.document.execution, step.id);
         let out = CallOut {
             phase: &phase,
             context: &self.context,
