@@ -12,6 +12,7 @@
 //! **What can go wrong:** death anywhere: `apply` again goes on behind the last step that has a record.
 
 mod apply;
+mod begin;
 mod context;
 mod document;
 mod error;
@@ -23,7 +24,8 @@ mod work;
 use redress::Engine;
 use redress_ledger::key::SigningKey;
 
-pub use apply::{Applied, Evidence, Given, apply, missing};
+pub use apply::{Applied, Evidence, Given, apply};
+pub use begin::missing;
 pub use document::{Document, PlannedRun};
 pub use error::ExecuteError;
 pub use plan::{Request, plan};
