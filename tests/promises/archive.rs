@@ -9,6 +9,7 @@ use redress::ledger::bundle::Verdict;
 use redress::ledger::{Kind, SigningKey, leaf_hash, log_origin};
 use redress::seal::FileAnchor;
 use redress::{Engine, Error, KeyChange, Outcome};
+use redress_runbooks::execute;
 use redress_tests::{Lab, Vault};
 use serde_json::json;
 use uuid::Uuid;
@@ -76,6 +77,9 @@ fn count(lab: &Lab, table: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn archived_runs_leave_the_tables_and_the_ledger_is_verified_as_a_whole() {
     let (lab, engine, vault, ids) = sealed(4).await;
+    looked_at(&lab, &engine, ids[0]).await;
+    reseal(&lab, &engine, &vault).await;
+    assert_eq!(count(&lab, "execution"), 1);
     let size = vault.export(&engine, "before", None).await.size;
     let archiving = written(&engine, &vault, "archive").await;
     let report = vault.verify("archive", &[]);
@@ -94,6 +98,7 @@ async fn archived_runs_leave_the_tables_and_the_ledger_is_verified_as_a_whole() 
     assert_eq!(count(&lab, "run"), 0);
     assert_eq!(count(&lab, "record"), before + 1 - leaves.records);
     assert_eq!(count(&lab, "plan"), 0);
+    assert_eq!(count(&lab, "execution"), 0);
     assert_eq!(count(&lab, "archived_run"), ids.len() as u64);
     sound(&engine).await;
     // The log goes on, and is exported and verified from its first record to its last.
@@ -500,4 +505,24 @@ async fn archived_runs_are_carried_into_a_later_generation() {
         assert_eq!(report.verdict, Verdict::Verified, "{report:?}");
     }
     sound(&moved).await;
+}
+
+/// A runbook is carried out on a run that has ended: its log grows, and is sealed once more.
+async fn looked_at(lab: &Lab, engine: &Engine, run: Uuid) {
+    let operator = execute::Operator {
+        engine,
+        key: &lab.sovereign,
+        person: lab.sovereign.vkey().name().to_string(),
+        host: "here".to_owned(),
+    };
+    let request = execute::Request {
+        runbook: crate::runbook::written_for_any("[{id: w, wait: {for: 1ms}}]"),
+        run: Some(run),
+        params: Default::default(),
+        reason: "a look".to_owned(),
+    };
+    let (execution, _) = execute::plan(&operator, &request).await.expect("planned");
+    let given = execute::Given::default();
+    let applied = execute::apply(&operator, &execution.id.to_string(), &given, &|_, _| {}).await;
+    applied.expect("carried out");
 }

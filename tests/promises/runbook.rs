@@ -752,7 +752,7 @@ async fn each_kind_of_step_does_what_it_says() {
     sound(&ground.engine).await;
 }
 
-fn written_for_any(steps: &str) -> Runbook {
+pub(crate) fn written_for_any(steps: &str) -> Runbook {
     book(&format!(
         "runbook: any\nversion: 1\ntitle: t\nowner: o\nrisk: reversible\nsteps: {steps}\ntests: [{{name: t, fixture: nothing, expect: {{outcome: done, state: compensated}}}}]"
     ))
