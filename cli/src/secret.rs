@@ -24,6 +24,25 @@ impl Place {
         }
     }
 
+    /// Looks whether somebody is named who signs and the key is here, before anything is shown to be signed or a
+    /// passphrase is asked for.
+    ///
+    /// # Errors
+    /// RD0913 without `--as`; RD0915 when the key is not here.
+    pub fn expect_signer(&self) -> Result<(), Fail> {
+        let Some(signer) = &self.globals.signer else {
+            return Err(Fail::own("RD0913", "who signs is missing: give --as KEY"));
+        };
+        let path = self.key_file(signer)?;
+        match path.exists() {
+            true => Ok(()),
+            false => Err(Fail::own(
+                "RD0915",
+                format!("no such key file: {}", path.display()),
+            )),
+        }
+    }
+
     /// Opens the key of a person: its file, or its name in STATE/keys.
     ///
     /// # Errors

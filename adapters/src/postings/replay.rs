@@ -99,6 +99,19 @@ pub async fn is_there(session: &Session, schema: &Schema) -> Result<bool, Postin
     Ok(rows.first().is_some_and(|row| row["there"] == true))
 }
 
+/// Whether a schema has the tables, and of the version that this program works with.
+///
+/// # Errors
+/// [`PostingsError::StorageVersion`] for tables of another version; the database's own answer.
+pub async fn stands(session: &Session, schema: &Schema) -> Result<bool, PostingsError> {
+    if !is_there(session, schema).await? {
+        return Ok(false);
+    }
+    let sql = Statements::new(schema);
+    Reader { session, sql }.expect_version(schema).await?;
+    Ok(true)
+}
+
 /// Replays the postings of a schema.
 ///
 /// # Errors
@@ -166,16 +179,21 @@ impl Reader<'_> {
             })
     }
 
-    async fn report(&self, schema: &Schema, ledger: &Ledger) -> Result<Report, PostingsError> {
+    async fn expect_version(&self, schema: &Schema) -> Result<(), PostingsError> {
         let version = self.rows(STORAGE_VERSION_FOUND, None).await?;
         let found = version.first().and_then(|row| row["version"].as_i64());
-        if found != Some(i64::from(STORAGE_VERSION)) {
-            return Err(PostingsError::StorageVersion {
-                schema: schema.to_string(),
-                found: found.map_or_else(|| "none".to_owned(), |v| v.to_string()),
-                wanted: STORAGE_VERSION,
-            });
+        if found == Some(i64::from(STORAGE_VERSION)) {
+            return Ok(());
         }
+        Err(PostingsError::StorageVersion {
+            schema: schema.to_string(),
+            found: found.map_or_else(|| "none".to_owned(), |v| v.to_string()),
+            wanted: STORAGE_VERSION,
+        })
+    }
+
+    async fn report(&self, schema: &Schema, ledger: &Ledger) -> Result<Report, PostingsError> {
+        self.expect_version(schema).await?;
         let counts = self.rows(REPLAY_COUNTS, None).await?;
         let count = |name: &str| {
             let text = counts.first().and_then(|row| row[name].as_str());

@@ -41,6 +41,7 @@ pub async fn approve_phase(
         }
         None => {
             // Refused before anybody is asked for a passphrase.
+            place.expect_signer()?;
             let decision = engine.decision_on_phase(run, phase, &args.reason).await?;
             if !place.say.is_json() {
                 print_run(place, &engine.show(run).await?).map_err(Fail::unread)?;

@@ -315,6 +315,7 @@ pub async fn approve(
         apart::tell(place, &execution.id.to_string(), &written)?;
         return Ok(Exit::Done);
     }
+    place.expect_signer()?;
     if !place.say.is_json() {
         print_plan(place, execution, &document)?;
     }

@@ -183,6 +183,7 @@ pub async fn release(place: &Place, args: &ReleaseArgs) -> Result<Exit, Fail> {
     let engine = place.engine().await?;
     let released = if args.what == "kill" {
         let switch = engine.switch().await?;
+        place.expect_signer()?;
         match &switch {
             Some(s) if engine.is_released(s).await? => {
                 place.say.notice("the switch runs already");
@@ -216,6 +217,7 @@ pub async fn release(place: &Place, args: &ReleaseArgs) -> Result<Exit, Fail> {
             one_of(&holds, &args.what).map_err(|_| fail)?;
         }
         let hold = one_of(&holds, &args.what)?;
+        place.expect_signer()?;
         place.say.notice(&format!(
             "release hold {} on {} since {} by {}: {}. Reason: {}",
             hold.id,

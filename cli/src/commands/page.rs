@@ -163,7 +163,10 @@ fn print_action(
     let rows: Vec<String> = page
         .rows
         .iter()
-        .map(|(relation, rows)| format!("{relation} {rows} rows"))
+        .map(|(place, rows)| match rows.as_u64() {
+            Some(1) => format!("{place}: 1 row"),
+            _ => format!("{place}: {rows} rows"),
+        })
         .collect();
     match (rows.is_empty(), page.writes.is_empty()) {
         (false, _) => sub("touched", &rows.join(", "))?,

@@ -210,6 +210,7 @@ pub async fn approve(place: &Place, args: &ApproveArgs) -> Result<Exit, Fail> {
         }
         None => {
             // Refused before anybody is asked for a passphrase.
+            place.expect_signer()?;
             let decision = engine.decision_on(&stored, &args.reason).await?;
             if !place.say.is_json() {
                 let page = Page::read(&engine, &stored).await?;

@@ -2,7 +2,7 @@
 
 use redress::Engine;
 use redress::db::{DbError, Session};
-use redress_adapters::postings::replay::{Ledger, Report, is_there, replay};
+use redress_adapters::postings::replay::{Ledger, Report, is_there, replay, stands};
 use redress_adapters::postings::{NAME, PostingsError, Schema};
 use serde_json::json;
 
@@ -59,6 +59,9 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
 
 async fn up(place: &Place, schema: &Schema) -> Result<Exit, Fail> {
     let session = open(&place.url().await?).await?;
+    if stands(&session, schema).await.map_err(refused)? {
+        return done(place, schema, "has the tables of postings already");
+    }
     run_scripts(&session, &schema.up()).await?;
     done(place, schema, "has the tables of postings")
 }
@@ -69,6 +72,9 @@ async fn down(place: &Place, schema: &Schema, yes: bool) -> Result<Exit, Fail> {
         return Err(Fail::own("RD0913", text));
     }
     let session = open(&place.url().await?).await?;
+    if !is_there(&session, schema).await.map_err(refused)? {
+        return done(place, schema, "has no tables of postings");
+    }
     run_scripts(&session, &schema.down()).await?;
     done(place, schema, "is gone")
 }

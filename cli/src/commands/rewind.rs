@@ -14,7 +14,7 @@ use crate::commands::show::print_run;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
-use crate::text::{plain, short_id};
+use crate::text::local;
 
 /// Where to go back to.
 #[derive(Debug, clap::Args)]
@@ -103,7 +103,7 @@ pub async fn rewind(place: &Place, args: &RewindArgs) -> Result<Exit, Fail> {
         redress::Rewound::Done { row, plan } => (row, Some(plan.as_ref())),
         redress::Rewound::Nothing(row) => (row, None),
     };
-    tell(place, &engine, row, plan).await?;
+    tell(place, &engine, row, plan, args.repair).await?;
     Ok(Exit::Done)
 }
 
@@ -112,6 +112,7 @@ async fn tell(
     engine: &Engine,
     row: &RunRow,
     plan: Option<&StoredPlan>,
+    repair: bool,
 ) -> Result<(), Fail> {
     let view = engine.show(row.id).await?;
     if place.say.is_json() {
@@ -122,6 +123,9 @@ async fn tell(
     }
     print_run(place, &view)?;
     match plan {
+        None if repair => place
+            .say
+            .notice("nothing to do: no rewind of this run was left half done"),
         None => place
             .say
             .notice("nothing to do: the run stands there already, and nothing of it is half done"),
@@ -136,7 +140,7 @@ async fn tell(
             if view.phase.is_none() {
                 place.say.notice(&format!(
                     "it stopped there; `redress resume {}` lets it go on, its holds stay until they are released",
-                    short_id(row.id)
+                    row.id
                 ));
             }
         }
@@ -242,35 +246,34 @@ pub async fn rewinds(place: &Place, args: &RewindsArgs) -> Result<Exit, Fail> {
         let value = json!({"schema": 1, "rewinds": lines, "errors": []});
         place.say.value(&value)?;
     } else {
-        let rows: Vec<Vec<String>> = lines.iter().map(row_of).collect();
-        let heads = ["run", "status", "from", "to", "trigger", "planned", "why"];
-        place.say.table(&heads, &[0, 1, 2, 3, 4, 5], &rows)?;
+        print_rewinds(place, &lines)?;
     }
     Ok(Exit::Done)
 }
 
-fn row_of(line: &RewindLine) -> Vec<String> {
-    let why = match &line.error {
-        Some(error) => format!("{} {}", error.code, error.message),
-        None => line.reason.clone(),
-    };
-    vec![
-        short_id(line.run),
-        line.status.as_str().to_owned(),
-        line.from.as_ref().map(Name::to_string).unwrap_or_default(),
-        line.to.to_string(),
-        line.trigger.as_str().to_owned(),
-        seconds(&line.made_at),
-        plain(&why),
-    ]
-}
-
-/// A time as far as a list needs it; `--json` has it whole.
-fn seconds(at: &str) -> String {
-    match at.split_once('.') {
-        Some((before, _)) => format!("{before}Z"),
-        None => at.to_owned(),
+/// One rewind as a few lines: a reason is a sentence, which a last column of a table would break into syllables.
+fn print_rewinds(place: &Place, lines: &[RewindLine]) -> Result<(), Fail> {
+    if lines.is_empty() {
+        return place.say.line("no rewinds");
     }
+    for line in lines {
+        let from = match &line.from {
+            Some(from) => format!("from {from} "),
+            None => String::new(),
+        };
+        place.say.item(
+            &format!("run {}: ", line.run),
+            &format!("{}, {from}to {}", line.status.as_str(), line.to),
+        )?;
+        let (when, trigger) = (local(&line.made_at), line.trigger.as_str());
+        place.say.item("    when ", &format!("{when}, {trigger}"))?;
+        let why = match &line.error {
+            Some(error) => format!("[{}] {}", error.code, error.message),
+            None => line.reason.clone(),
+        };
+        place.say.item("    why  ", &why)?;
+    }
+    Ok(())
 }
 
 fn status_of(text: &str) -> Result<RewindStatus, Fail> {

@@ -66,6 +66,7 @@ pub async fn resume(place: &Place, args: &ResumeArgs) -> Result<Exit, Fail> {
 pub async fn resolve(place: &Place, args: &ResolveArgs) -> Result<Exit, Fail> {
     let engine = place.engine().await?;
     let run = find_run(&engine, &args.run).await?;
+    place.expect_signer()?;
     let view = engine.show(run).await?;
     place.say.notice(&format!(
         "resolve run {run} of saga {}, which is {}: what it has done stays as it is. Reason: {}",

@@ -84,6 +84,9 @@ pub async fn work(place: &Place, args: &Args) -> Result<Exit, Fail> {
     worked?;
     if args.until_idle {
         tell_the_rest(&engine, &config).await?;
+        place
+            .say
+            .notice("nothing is left to work on; `redress status` says whether a person must act");
     }
     Ok(Exit::Done)
 }

@@ -246,19 +246,14 @@ fn a_bad_trust_file_trusts_nobody() {
 fn nobody_is_asked_where_nobody_is() {
     let kit = Kit::shop();
     let run = kit.failed_run("o-1");
-    let value = kit.refused(&["approve", &run], 2, "RD0913");
-    assert!(
-        value["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("--non-interactive"),
-        "{value}"
-    );
-    let value = kit.refused(&["approve", &run, "--non-interactive"], 2, "RD0913");
-    assert!(
-        value["error"]["message"].as_str().unwrap().contains("--as"),
-        "{value}"
-    );
+    let names = |arguments: &[&str], flag: &str| {
+        let value = kit.refused(arguments, 2, "RD0913");
+        let message = value["error"]["message"].as_str().unwrap();
+        assert!(message.contains(flag), "{value}");
+    };
+    names(&["approve", &run], "--as");
+    names(&["approve", &run, "--non-interactive"], "--as");
+    names(&["approve", &run, "--as", "sov"], "--non-interactive");
     let mut command = kit.command(&[
         "approve",
         &run,
@@ -270,6 +265,37 @@ fn nobody_is_asked_where_nobody_is() {
     let ran = crate::kit::ended(command.env_remove("REDRESS_KEY_PASSPHRASE_FILE"));
     assert_eq!(ran.exit, 2, "{}", ran.out);
     assert!(ran.out.contains("--passphrase-file"), "{}", ran.out);
+}
+
+#[test]
+fn a_key_that_is_not_here_is_told_before_anything_is_shown_to_be_signed() {
+    let kit = Kit::shop();
+    let run = kit.failed_run("o-1");
+    let hold = kit.json(&["holds"], 0)["holds"][0]["id"].clone();
+    let hold = hold.as_str().unwrap();
+    let missing = kit.path("nosuch.key").display().to_string();
+    for what in [
+        ["approve", run.as_str()],
+        ["resolve", run.as_str()],
+        ["release", hold],
+    ] {
+        for (flags, code, exit) in [
+            (vec![], "RD0913", 2),
+            (vec!["--as", "nobody"], "RD0915", 4),
+            (vec!["--as", &missing], "RD0915", 4),
+        ] {
+            let mut arguments = what.to_vec();
+            arguments.extend(["--reason", "x"]);
+            arguments.extend(flags);
+            let ran = kit.exits(&arguments, exit);
+            assert_eq!(ran.out, "", "{arguments:?}");
+            assert!(
+                ran.err.starts_with(&format!("error[{code}]")),
+                "{arguments:?}\n{}",
+                ran.err
+            );
+        }
+    }
 }
 
 #[test]

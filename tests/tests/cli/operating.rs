@@ -468,6 +468,8 @@ fn a_run_goes_back_to_a_phase_and_the_rewind_is_listed() {
     assert_eq!(again["rewind"]["changed"], false);
     let again = kit.json(&["rewind", &run, "--repair"], 0);
     assert_eq!(again["rewind"]["changed"], false);
+    let told = kit.ok(&["rewind", &run, "--repair"]).err;
+    assert!(told.contains("no rewind of this run"), "{told}");
 
     let listed = kit.json(&["rewinds", "--run", &run, "--status", "succeeded"], 0);
     let line = &listed["rewinds"][0];
@@ -481,7 +483,36 @@ fn a_run_goes_back_to_a_phase_and_the_rewind_is_listed() {
     );
     kit.refused(&["rewinds", "--status", "soon"], 2, "RD0924");
     kit.refused(&["rewinds", "--since", "soon"], 2, "RD0924");
-    assert!(kit.ok(&["rewinds"]).out.contains("succeeded"));
+    let told = kit.ok(&["rewinds"]).out;
+    let head = format!("run {run}: succeeded, from book to {first}\n    when ");
+    assert!(told.starts_with(&head), "{told}");
+    let rest = ", manual\n    why  a recount\n";
+    assert!(told.ends_with(rest), "{told}");
+    assert_eq!(
+        kit.ok(&["rewinds", "--status", "failed"]).out,
+        "no rewinds\n"
+    );
+}
+
+#[test]
+fn the_tables_of_postings_are_made_once_and_taken_away_once() {
+    let kit = Kit::shop();
+    kit.ok(&["postings", "up"]);
+    let made = "insert into postings.account (address, overdraft) values ('world', true) returning address";
+    assert_eq!(kit.database.query_text(made), "world");
+    let again = kit.ok(&["postings", "up"]);
+    assert!(again.out.contains("already"), "{}", again.out);
+    kit.refused(&["postings", "down"], 2, "RD0913");
+    let accounts = "select count(*) from postings.account";
+    assert_eq!(kit.database.query_text(accounts), "1");
+    kit.ok(&["postings", "down", "--yes"]);
+    let gone = kit.ok(&["postings", "down", "--yes"]);
+    assert!(gone.out.contains("no tables of postings"), "{}", gone.out);
+    // A schema of somebody else is neither filled nor dropped.
+    kit.exits(&["postings", "up", "--in", "shop"], 1);
+    kit.ok(&["postings", "down", "--yes", "--in", "shop"]);
+    let rows = "select count(*) from shop.reservation";
+    assert_eq!(kit.database.query_text(rows), "0");
 }
 
 #[test]

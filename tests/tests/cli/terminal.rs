@@ -151,7 +151,7 @@ fn every_screen_fits_a_terminal_of_80_columns_whatever_people_wrote() {
     for part in [
         "in one transaction",
         "1. soft_revert",
-        "shop.reservation 1 rows",
+        "shop.reservation: 1 row",
         "guards   1: select",
     ] {
         assert!(plan.contains(part), "{part} in\n{plan}");
