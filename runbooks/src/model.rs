@@ -277,14 +277,19 @@ pub struct OnFail {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// Its name, unique in the runbook.
+    /// Its name, unique in the runbook; when it is left out, its kind, with its number where that is taken.
+    #[serde(default = "unnamed")]
     #[schemars(with = "NameText")]
     pub id: Name,
     /// What it is for.
     #[serde(default)]
     pub why: String,
     /// The planner's plan is carried out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub compensate: Option<Compensate>,
     /// The run goes back to a phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -299,10 +304,18 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
     /// A failed run goes forward again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub resume: Option<Resume>,
     /// A run is closed as it stands.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub resolve: Option<Resolve>,
     /// Values are read and kept as evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -543,6 +556,42 @@ fn call_ms() -> u64 {
 
 fn wait_ms() -> u64 {
     600_000
+}
+
+/// The word for a step without a name, until it is read whole.
+const UNNAMED: &str = "unnamed";
+
+fn unnamed() -> Name {
+    Name::new(UNNAMED).expect("a fixed word that is a name")
+}
+
+/// `compensate:` with nothing behind it is `compensate: {}`.
+fn or_default<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Option::deserialize(deserializer).map(|value: Option<T>| Some(value.unwrap_or_default()))
+}
+
+impl Runbook {
+    /// Names the steps that have no name: by their kind, and their number where that is taken.
+    pub(crate) fn name_steps(&mut self) {
+        for at in 0..self.steps.len() {
+            if self.steps[at].id.as_str() != UNNAMED {
+                continue;
+            }
+            let kind = self.steps[at].kind();
+            let taken = self.steps.iter().any(|step| step.id.as_str() == kind);
+            let name = match taken {
+                true => format!("{kind}-{}", at + 1),
+                false => kind.to_owned(),
+            };
+            if let Ok(name) = Name::new(name.as_str()) {
+                self.steps[at].id = name;
+            }
+        }
+    }
 }
 
 /// Keeps the difference between a value that is not there and one that is null.

@@ -18,7 +18,10 @@ use crate::text::{nearest, plain};
 /// The first thing that is wrong, with its place.
 pub fn read_yaml(bytes: &[u8], file: &str) -> Result<(Runbook, SourceMap), Box<RunbookError>> {
     match yaml::read_document::<Runbook>(bytes, file) {
-        Ok((runbook, _, map)) => Ok((runbook, map)),
+        Ok((mut runbook, _, map)) => {
+            runbook.name_steps();
+            Ok((runbook, map))
+        }
         Err(error) => {
             let mut error = RunbookError::from(error);
             error.suggestion = meant(&error.problem);

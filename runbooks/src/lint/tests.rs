@@ -406,3 +406,24 @@ fn texts_cannot_act_on_a_screen() {
         "word of its own",
     );
 }
+
+#[test]
+fn a_step_without_a_name_has_that_of_its_kind() {
+    let text = "
+runbook: short
+version: 1
+title: t
+owner: o
+risk: reversible
+steps:
+  - compensate:
+  - {id: wait, wait: {for: 1s}}
+  - wait: {for: 1s}
+  - resume: {}
+tests: [{name: t, fixture: stuck, expect: {outcome: done, state: compensated}}]";
+    let (runbook, _) = crate::read::read_yaml(text.as_bytes(), "short.yaml").unwrap();
+    let names: Vec<&str> = runbook.steps.iter().map(|step| step.id.as_str()).collect();
+    assert_eq!(names, ["compensate", "wait", "wait-3", "resume"]);
+    let again = crate::model::Runbook::from_canonical(&runbook.canonical().unwrap()).unwrap();
+    assert_eq!(again, runbook);
+}
