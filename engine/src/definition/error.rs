@@ -203,6 +203,14 @@ pub enum Problem {
         /// The pointer.
         pointer: String,
     },
+    /// A pointer to what a phase gives that has not run by then.
+    #[error("phase {phase} runs later, so this leads to nothing here: {pointer}")]
+    PointerAhead {
+        /// The phase.
+        phase: String,
+        /// The pointer.
+        pointer: String,
+    },
     /// A value that has no canonical form.
     #[error("the definition has no canonical form: {0}")]
     NotCanonical(String),
@@ -235,7 +243,7 @@ impl Problem {
             Self::DatabaseName { .. } => "RD0120",
             Self::Setting(_) => "RD0121",
             Self::InputSchema(_) => "RD0122",
-            Self::PointerRoot { .. } => "RD0123",
+            Self::PointerRoot { .. } | Self::PointerAhead { .. } => "RD0123",
             Self::NotCanonical(_) => "RD0124",
             Self::Stored(_) => "RD0125",
         }

@@ -3,11 +3,58 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use crate::definition::error::Problem;
 use crate::definition::model::{OnFailure, Phase};
 use crate::definition::order;
 
 use super::Judge;
+
+/// Parts of a `with` that are for the way back: more has run by then, or less.
+const BACK: [&str; 6] = [
+    "guard",
+    "revert",
+    "decide",
+    "hard_delete",
+    "restore",
+    "undo",
+];
+
+/// The pointers below `/phases` in a `with`, each with its path: lists `params`, and `{pointer: …}`.
+fn of_phases(with: &Value, path: String) -> Vec<(String, &str)> {
+    let leads = |value: &'_ Value| {
+        value
+            .as_str()
+            .is_some_and(|text| text.starts_with("/phases/"))
+    };
+    match with {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(name, value)| {
+                let path = format!("{path}/{}", name.replace('~', "~0").replace('/', "~1"));
+                match value {
+                    Value::String(text) if name == "pointer" && leads(value) => {
+                        vec![(path, text.as_str())]
+                    }
+                    Value::Array(list) if name == "params" => list
+                        .iter()
+                        .enumerate()
+                        .filter(|(_, one)| leads(one))
+                        .filter_map(|(nth, one)| Some((format!("{path}/{nth}"), one.as_str()?)))
+                        .collect(),
+                    other => of_phases(other, path),
+                }
+            })
+            .collect(),
+        Value::Array(list) => list
+            .iter()
+            .enumerate()
+            .flat_map(|(nth, one)| of_phases(one, format!("{path}/{nth}")))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
 
 impl<'d> Judge<'d> {
     /// What depends on the order: `after`, rewinds and the pivot.
@@ -44,6 +91,27 @@ impl<'d> Judge<'d> {
         for (at, phase) in phases.iter().enumerate() {
             self.rewind(at, phase, &place, pivot);
             self.beyond_pivot(at, phase, &place, pivot);
+            self.pointers(at, phase, &place);
+        }
+    }
+
+    /// What a phase points to of other phases: each exists, and on the way forward has run by then.
+    fn pointers(&mut self, at: usize, phase: &Phase, place: &BTreeMap<&str, usize>) {
+        let here = place.get(phase.name.as_str());
+        for (path, pointer) in of_phases(&phase.with, format!("/phases/{at}/with")) {
+            let named = pointer.split('/').nth(2).unwrap_or_default();
+            let there = place.get(named);
+            let way_back = path
+                .split('/')
+                .nth(4)
+                .is_some_and(|list| BACK.contains(&list));
+            if self.definition.phase(named).is_none() {
+                let phase = named.to_owned();
+                self.find(path, Problem::UnknownPhase { phase });
+            } else if !way_back && there > here && here.is_some() {
+                let (phase, pointer) = (named.to_owned(), pointer.to_owned());
+                self.find(path, Problem::PointerAhead { phase, pointer });
+            }
         }
     }
 

@@ -395,3 +395,28 @@ fn too_many_phases_are_refused_quickly() {
     let errors = load_yaml(text.as_bytes(), "f", None).unwrap_err();
     assert_eq!((errors.len(), errors[0].code()), (1, "RD0108"));
 }
+
+#[test]
+fn a_pointer_leads_to_a_phase_that_exists_and_has_run() {
+    let with = |list: &str, pointer: &str| {
+        format!(
+            "    timeout: 30s\n    with: {{{list}: [{{sql: select 1, params: [/input/order, {pointer}]}}]}}\n"
+        )
+    };
+    let timeout = "    timeout: 30s\n";
+    let at = "/phases/0/with/apply/0/params/1";
+    check(timeout, &with("apply", "/phases/reserve/r/0/id"), &[]);
+    check(
+        timeout,
+        &with("apply", "/phases/book/r/0/id"),
+        &[&format!("RD0123 {at}")],
+    );
+    check(
+        timeout,
+        &with("apply", "/phases/nosuch/r/0/id"),
+        &[&format!("RD0113 {at}")],
+    );
+    check(timeout, &with("revert", "/phases/book/r/0/id"), &[]);
+    let deep = "    timeout: 30s\n    with: {argv: [x, {pointer: /phases/report/a}]}\n";
+    check(timeout, deep, &["RD0123 /phases/0/with/argv/1/pointer"]);
+}
