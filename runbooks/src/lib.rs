@@ -14,6 +14,7 @@ pub mod error;
 pub mod execute;
 pub mod facts;
 pub mod fixture;
+pub mod instruction;
 pub mod library;
 pub mod lint;
 pub mod model;

@@ -205,7 +205,10 @@ fn tell(place: &Place, dir: &Path, begun: &Begun, scene: Fixture) -> Result<Exit
     say.line("Your keys are sofia (sovereign), rene (reviewer) and otto (operator).")?;
     say.line("Begin in this shell:")?;
     say.line(&format!("    . {}", dir.join("env").display()))?;
-    say.line("    redress status")?;
+    say.line("    redress status                   what needs a person")?;
+    say.line(
+        "    redress runbook suggest RUN      which runbook is right; `redress runs` has the run",
+    )?;
     say.line("")?;
     say.line("If a cause outside has to be mended: redress drill repair --dir DIR")?;
     say.line("When you believe that all is safe:   redress drill check --dir DIR")?;
@@ -277,9 +280,7 @@ async fn check(place: &Place, own: &Place, begun: &Begun) -> Result<Exit, Fail> 
     if open > 0 {
         say.item(
             "open      ",
-            &format!(
-                "{open} runbooks were begun and not finished: redress runbook executions --open"
-            ),
+            &format!("begun and not finished: {open}; redress runbook executions --open"),
         )?;
     }
     let by = match done.as_slice() {
@@ -290,7 +291,7 @@ async fn check(place: &Place, own: &Place, begun: &Begun) -> Result<Exit, Fail> 
     if refused > 0 {
         say.item(
             "refused   ",
-            &format!("{refused} runbooks said no, and nothing was changed by them"),
+            &format!("{refused} times a runbook said no, and nothing was changed by that"),
         )?;
     }
     if let Some(best) = begun.right.first() {

@@ -8,6 +8,7 @@ use redress::step::{Execution, ExecutionState, Note};
 use redress_runbooks::execute::{
     Applied, Document, Evidence, ExecuteError, Given, Operator, Request, apply, missing, plan,
 };
+use redress_runbooks::instruction::{Part, parts};
 use redress_runbooks::model::{Runbook, Step};
 use serde_json::{Map, Value, json};
 
@@ -115,8 +116,12 @@ pub async fn run(place: &Place, args: &CarryArgs, runbook: Runbook) -> Result<Ex
         if place.say.is_json() {
             print_json(place, &execution, &document, Some(lacks.to_string()))?;
         } else {
+            let whose = match document.runbook.approvals.distinct {
+                true => format!(" ({}, who asks for it, does not count)", execution.made_by),
+                false => String::new(),
+            };
             place.say.notice(&format!(
-                "{lacks}. Next: redress approve {short} --as KEY, then redress runbook resume {short} --as KEY"
+                "{lacks}{whose}. Next: redress approve {short} --as KEY, then redress runbook resume {short} --as KEY"
             ));
         }
         return Ok(if args.plan {
@@ -358,7 +363,10 @@ async fn approved(
         approval.signer.principal
     ))?;
     match lacks {
-        Some(lacks) => place.say.notice(&format!("still missing: {lacks}")),
+        Some(lacks) => place.say.notice(&format!(
+            "{lacks}. Next: redress approve {} --as KEY",
+            short_id(execution.id)
+        )),
         None => place.say.notice(&format!(
             "next: redress runbook resume {} --as KEY",
             short_id(execution.id)
@@ -400,7 +408,7 @@ async fn carry_out(
     match apply(operator, &id, given, &told).await {
         Ok(applied) => end(place, operator, &applied, document).await,
         Err(error @ ExecuteError::Waits { .. }) => {
-            tell_waiting(place, &error, execution);
+            tell_waiting(place, &error, execution, document, given);
             Err(error.into())
         }
         Err(error) => Err(error.into()),
@@ -434,12 +442,21 @@ async fn end(
         if let Some(next) = &view.next {
             place.say.item("next  ", &next.what)?;
             place.say.command("      ", &next.command)?;
+        } else {
+            place.say.command("next  ", "redress status")?;
         }
     }
     Ok(Exit::Done)
 }
 
-fn tell_waiting(place: &Place, error: &ExecuteError, execution: &Execution) {
+/// Says what is to be done by hand, what the words in it stand for, and the whole command that comes next.
+fn tell_waiting(
+    place: &Place,
+    error: &ExecuteError,
+    execution: &Execution,
+    document: &Document,
+    given: &Given,
+) {
     let ExecuteError::Waits {
         step,
         instruction,
@@ -448,19 +465,43 @@ fn tell_waiting(place: &Place, error: &ExecuteError, execution: &Execution) {
     else {
         return;
     };
-    let short = short_id(execution.id);
-    let attach: Vec<String> = evidence
-        .iter()
-        .map(|name| format!(" --evidence {name}=@FILE"))
-        .collect();
-    place.say.notice(&format!("to do by hand, step {step}:"));
-    for line in instruction.lines() {
-        place.say.notice(&format!("  {line}"));
+    let (say, short) = (&place.say, short_id(execution.id));
+    if let Some(did) = given.did.as_deref().filter(|did| *did != step.as_str()) {
+        say.notice(&format!("--did {} is not the step that waits", plain(did)));
     }
-    place.say.notice(&format!(
-        "then: redress runbook resume {short} --did {step}{} --as KEY",
-        attach.join("")
+    say.notice(&format!("to do by hand, step {step}:"));
+    for part in parts(instruction) {
+        match part {
+            Part::Prose(text) => say.notice(&format!("  {text}")),
+            Part::Typed(line) => say.notice(&format!("     {line}")),
+        }
+    }
+    if let Some(run) = &document.run {
+        say.notice(&format!("  (RUN is {}, EXEC is {short})", run.id));
+    }
+    let steps = &document.runbook.steps;
+    let manual = steps
+        .iter()
+        .find(|one| one.id.as_str() == step)
+        .and_then(|one| one.manual.as_ref());
+    let asked = manual.into_iter().flat_map(|manual| &manual.evidence);
+    for (name, what) in asked {
+        let lacks = given.did.is_some()
+            && given
+                .evidence
+                .get(name.as_str())
+                .is_none_or(|one| one.bytes.trim_ascii().is_empty());
+        let lacks = if lacks { " (missing)" } else { "" };
+        say.notice(&format!("  evidence {name}{lacks}: {what}"));
+    }
+    let attach: String = evidence
+        .iter()
+        .map(|name| format!(" --evidence {name}='TEXT'"))
+        .collect();
+    say.notice(&format!(
+        "then: redress runbook resume {short} --did {step}{attach} --as KEY"
     ));
+    say.notice("TEXT may be @FILE; KEY is one of `redress key list`");
 }
 
 /// What a person types to confirm: the run's short id, or the runbook's name where it is about none.
@@ -483,7 +524,7 @@ fn confirm(place: &Place, document: &Document, given: Option<&str>) -> Result<()
             Err(fail) if fail.code() == "RD0913" => Err(Fail::own(
                 "RD0913",
                 format!(
-                    "nobody can be asked here: give --confirm {word}; it is planned, `redress runbook resume {} --confirm {word}` begins it",
+                    "nobody can be asked here: give --confirm {word}; it is planned, `redress runbook resume {} --confirm {word} --as KEY` begins it",
                     document.execution
                 ),
             )),
@@ -537,13 +578,7 @@ fn print_plan(place: &Place, execution: &Execution, document: &Document) -> Resu
             ),
         )?;
     }
-    let needs = quorum_text(&runbook.approvals.quorum);
-    let distinct = if runbook.approvals.distinct {
-        ", nobody who runs it"
-    } else {
-        ""
-    };
-    say.item("to sign    ", &format!("{needs}{distinct}"))?;
+    say.item("to sign    ", &who_signs(runbook))?;
     say.item("good until ", &local(&document.not_after))?;
     say.item("digest     ", &execution.plan.to_string()[..DIGEST_CHARS])?;
     let checks: Vec<Vec<String>> = document
@@ -576,6 +611,15 @@ fn print_plan(place: &Place, execution: &Execution, document: &Document) -> Resu
         })
         .collect();
     say.table(&["step", "does", "why", ""], &[1, 3], &steps)
+}
+
+/// Who must sign a runbook, in words.
+pub fn who_signs(runbook: &Runbook) -> String {
+    let needs = quorum_text(&runbook.approvals.quorum);
+    match runbook.approvals.distinct {
+        true => format!("{needs}, nobody who runs it"),
+        false => needs,
+    }
 }
 
 fn risk(runbook: &Runbook) -> &'static str {

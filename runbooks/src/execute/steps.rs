@@ -368,7 +368,10 @@ impl Execution<'_> {
         let lacking: Vec<String> = manual
             .evidence
             .keys()
-            .filter(|name| !given.evidence.contains_key(name.as_str()))
+            .filter(|name| {
+                let one = given.evidence.get(name.as_str());
+                one.is_none_or(|one| one.bytes.trim_ascii().is_empty())
+            })
             .map(ToString::to_string)
             .collect();
         if !said || !lacking.is_empty() {

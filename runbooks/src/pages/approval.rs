@@ -324,7 +324,7 @@ pub(super) const PAGES: &[Page] = &[
         "approvals are missing",
         "Not everybody who must sign has signed; the requester and auditors do not count.",
         "Nothing was changed. The signatures that were given stay.",
-        "`redress approve PLAN --as KEY` by the roles that the message names.",
+        "The roles that the message names sign: `redress approve PLAN --as KEY`, or the command that it gives; then repeat what was refused. Is who asked the only one of such a role, another person asks anew.",
     ),
     page(
         "RD0562",

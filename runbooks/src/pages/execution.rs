@@ -20,7 +20,7 @@ pub(super) const PAGES: &[Page] = &[
         "somebody else is at it",
         "Another person carries out a runbook on this run, or this very one, right now.",
         NOTHING,
-        "Ask the person whom the message names. If their process died, its lease runs out by itself; then `redress runbook resume EXEC`.",
+        "Ask the person whom the message names. `redress runbook show EXEC` says how far it is: `redress runbook resume EXEC` goes on with it (after a crash, once its lease has run out), `redress runbook abandon EXEC` gives it up.",
     ),
     page(
         "RD0442",
@@ -90,7 +90,7 @@ pub(super) const PAGES: &[Page] = &[
         "a person must act",
         "The next step is done by hand.",
         "The steps before it are done and recorded.",
-        "Do what the message says, then `redress runbook resume EXEC --did STEP`, with `--evidence NAME=@FILE` where it asks for it.",
+        "Do what the message says, then `redress runbook resume EXEC --did STEP`, with `--evidence NAME=TEXT` (or `NAME=@FILE`) where it asks for it. Was it the wrong runbook: `redress runbook abandon EXEC`.",
     ),
     page(
         "RD0452",

@@ -4,6 +4,7 @@ use redress::definition::{HoldScope, duration};
 use redress_ledger::Hash;
 use redress_ledger::quorum;
 
+use crate::instruction::{Part, parts};
 use crate::model::{
     Approvals, Check, Outcome, Param, Query, Release, Risk, Rows, Runbook, Scope, Statement, Step,
     Test, Then, Transaction, Wait,
@@ -282,11 +283,27 @@ fn done(step: &Step) -> Vec<Block> {
     }
     if let Some(manual) = &step.manual {
         says.push(Block::Text("You do this:".into()));
-        says.push(Block::Code(manual.instruction.clone()));
+        says.extend(instructed(&manual.instruction));
         let evidence = manual.evidence.iter();
         says.extend(evidence.map(|(name, what)| item(format!("attach `{name}`: {what}"))));
     }
     says
+}
+
+/// Prose flows as all prose does; lines to type stay as they are, those that follow each other in one block.
+fn instructed(text: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    for part in parts(text) {
+        match (part, blocks.last_mut()) {
+            (Part::Typed(line), Some(Block::Code(code))) => {
+                code.push('\n');
+                code.push_str(&line);
+            }
+            (Part::Typed(line), _) => blocks.push(Block::Code(line)),
+            (Part::Prose(prose), _) => blocks.push(Block::Text(prose)),
+        }
+    }
+    blocks
 }
 
 fn released(release: &Release) -> Vec<Block> {

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::show::risk;
 use super::{Where, shelf};
+use crate::commands::execute::who_signs;
 use crate::commands::find_run;
 use crate::exit::Exit;
 use crate::fail::Fail;
@@ -69,8 +70,15 @@ pub async fn suggest(place: &Place, args: &SuggestArgs) -> Result<Exit, Fail> {
         say.item("       ", &format!("because {}", one.why.join("; ")))?;
     }
     if let Some(best) = ranked.fitting.first() {
+        let mut books = found.shelf.books().iter();
+        if let Some(book) = books.find(|book| book.name() == best.name) {
+            say.item("sign   ", &who_signs(&book.runbook))?;
+        }
         say.command("next   ", &format!("redress runbook show {}", best.name))?;
-        let carry_out = format!("redress runbook run {} --run {}", best.name, view.run);
+        let carry_out = format!(
+            "redress runbook run {} --run {} --as KEY",
+            best.name, view.run
+        );
         say.command("       ", &carry_out)?;
     }
     if args.all {
