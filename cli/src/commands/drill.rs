@@ -206,9 +206,7 @@ fn tell(place: &Place, dir: &Path, begun: &Begun, scene: Fixture) -> Result<Exit
     say.line("Begin in this shell:")?;
     say.line(&format!("    . {}", dir.join("env").display()))?;
     say.line("    redress status                   what needs a person")?;
-    say.line(
-        "    redress runbook suggest RUN      which runbook is right; `redress runs` has the run",
-    )?;
+    say.line("    redress runbook suggest RUN      which runbook is right for it")?;
     say.line("")?;
     say.line("If a cause outside has to be mended: redress drill repair --dir DIR")?;
     say.line("When you believe that all is safe:   redress drill check --dir DIR")?;
