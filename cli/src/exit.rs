@@ -71,7 +71,7 @@ impl Exit {
             219 | 420 | 427 | 450 | 750 => Self::Stale,
             501..=522 | 540..=559 | 563 | 580..=584 => Self::Refused,
             530..=532 => Self::Configuration,
-            560 | 562 | 577 => Self::Approvals,
+            432 | 560 | 562 | 577 => Self::Approvals,
             570..=576 | 579 => Self::Refused,
             578 | 926 => Self::Verification,
             431 | 629 | 642 | 673 => Self::Failed,
@@ -136,6 +136,7 @@ mod tests {
         check("RD0420", 6);
         check("RD0421", 4);
         check("RD0424", 3);
+        check("RD0432", 5);
         check("RD0560", 5);
         check("RD0562", 5);
         check("RD0570", 4);

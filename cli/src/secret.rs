@@ -143,17 +143,26 @@ impl Place {
         judge(&ask(&format!("to sign {what}, type {word}"))?, word)
     }
 
+    /// Whether a set can be confirmed here. The code is not told where nobody can be asked: whoever gives it must have
+    /// read on `page` what it stands for.
+    ///
+    /// # Errors
+    /// RD0913 when it is not given and nobody can be asked.
+    pub fn may_confirm(&self, given: Option<&str>, page: &str) -> Result<(), Fail> {
+        match given {
+            Some(_) => Ok(()),
+            None => self.may_ask(&format!("--confirm CODE, the code that `{page}` shows")),
+        }
+    }
+
     /// A set is confirmed by its code: typed in a terminal, given by `--confirm` elsewhere; nothing else is a yes.
     ///
     /// # Errors
-    /// As [`Place::confirm`].
+    /// RD0914 when nothing was entered; RD0916 when something else was typed.
     pub fn confirm_code(&self, what: &str, code: &str, given: Option<&str>) -> Result<(), Fail> {
         let typed = match given {
             Some(given) => given.to_owned(),
-            None => {
-                self.may_ask(&format!("--confirm CODE, here --confirm {code}"))?;
-                ask(&format!("to confirm {what}, type {code}"))?
-            }
+            None => ask(&format!("to confirm {what}, type {code}"))?,
         };
         judge(&typed, code)
     }

@@ -41,6 +41,18 @@ pub struct Hold {
     pub at: String,
 }
 
+impl Hold {
+    /// The run after whose recovery nothing needs this hold any more: the one that it names, or the one whose failure
+    /// set it on its subject. A hold on a saga or on everything stops others as well and ends with no run.
+    pub fn ends_with(&self) -> Option<Uuid> {
+        match self.scope.as_str() {
+            "run" => self.target.as_deref()?.parse().ok(),
+            "subject" => self.run,
+            _ => None,
+        }
+    }
+}
+
 impl Engine {
     /// Holds; only those in force unless `all`.
     ///
@@ -302,5 +314,38 @@ impl Inner {
         result?;
         self.aftermath(live, &hold).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_ends_with_its_run_unless_it_is_on_a_saga_or_on_everything() {
+        let (own, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let check = |scope: &str, target: Option<&str>, run: Option<Uuid>, expected| {
+            let hold = Hold {
+                id: Uuid::nil(),
+                scope: scope.to_owned(),
+                target: target.map(str::to_owned),
+                run,
+                reason: String::new(),
+                code: String::new(),
+                by: String::new(),
+                at: String::new(),
+            };
+            assert_eq!(hold.ends_with(), expected, "{scope} {target:?} {run:?}");
+        };
+        check("run", Some(&own.to_string()), Some(own), Some(own));
+        // A person's, and one that another run's failure set: it is the run that it names.
+        check("run", Some(&own.to_string()), None, Some(own));
+        check("run", Some(&own.to_string()), Some(other), Some(own));
+        check("run", Some("no run"), Some(own), None);
+        check("subject", Some("o-1"), Some(own), Some(own));
+        check("subject", Some("o-1"), None, None);
+        for scope in ["saga", "all", "whatever"] {
+            check(scope, Some("shop"), Some(own), None);
+        }
     }
 }

@@ -1,95 +1,36 @@
 //! `approve --match`, `apply --match`: one confirmation over a set, and a decision, checks and a report for each run.
 //!
-//! **Invariant:** a partial result never exits 0, whoever reads the report or does not.
+//! **Invariant:** a partial result never exits 0, whoever reads the report or does not. A hold is released only for a run that
+//! this very command recovered.
 //!
 //! **What can go wrong:** it is interrupted: what is in flight is finished, what was not begun is said to be so. Run again:
 //! what is done is not in the set any more.
 
+mod holds;
+mod report;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use redress::ledger::keyfile::KeyFile;
 use redress::ledger::state::State;
-use redress::{Engine, EqualSet, Recovered};
-use serde_json::{Value, json};
+use redress::{Engine, EqualSet, Hold, Recovered};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::commands::look::quorum_text;
 use crate::commands::set::{self, SetArgs};
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
+use report::{Fate, Line, report, verdict};
 
 /// What is asked for of each run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Act {
     Approve,
-    Apply,
-}
-
-/// What became of one run.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Fate {
-    /// What was asked for is done.
-    Done,
-    /// Signed, and others must sign too.
-    Waiting,
-    /// It is not what it was when the set was collected.
-    MovedOn,
-    /// Its plan is not the one of the set any more.
-    Stale,
-    /// Nothing was changed.
-    Refused,
-    /// Rolled back; a person must act.
-    Stuck,
-    /// Neither done nor for certain undone.
-    Failed,
-    /// It was interrupted before its turn.
-    NotBegun,
-}
-
-impl Fate {
-    const ALL: [Self; 8] = [
-        Self::Done,
-        Self::Waiting,
-        Self::MovedOn,
-        Self::Stale,
-        Self::Refused,
-        Self::Stuck,
-        Self::Failed,
-        Self::NotBegun,
-    ];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Waiting => "waiting",
-            Self::MovedOn => "moved_on",
-            Self::Stale => "stale",
-            Self::Refused => "refused",
-            Self::Stuck => "stuck",
-            Self::Failed => "failed",
-            Self::NotBegun => "not_begun",
-        }
-    }
-
-    fn in_words(self) -> &'static str {
-        match self {
-            Self::Waiting => "signed, waiting",
-            Self::MovedOn => "moved on",
-            Self::NotBegun => "not begun",
-            other => other.as_str(),
-        }
-    }
-}
-
-/// A line of the report.
-#[derive(Clone, Debug)]
-struct Line {
-    member: usize,
-    fate: Fate,
-    code: Option<&'static str>,
-    why: String,
+    Apply { release: bool },
 }
 
 /// Signs every plan of a set.
@@ -102,10 +43,10 @@ pub async fn approve(
     confirm: Option<&str>,
     reason: Option<&str>,
 ) -> Result<Exit, Fail> {
-    run(place, args, confirm, reason, Act::Approve).await
+    run(place, args, (confirm, reason), Act::Approve).await
 }
 
-/// Brings every run of a set back.
+/// Brings every run of a set back; with `release` the holds that are about such a run go with its failure.
 ///
 /// # Errors
 /// [`Fail`]: nothing was changed.
@@ -114,34 +55,46 @@ pub async fn apply(
     args: &SetArgs,
     confirm: Option<&str>,
     reason: Option<&str>,
+    release: bool,
 ) -> Result<Exit, Fail> {
-    run(place, args, confirm, reason, Act::Apply).await
+    run(place, args, (confirm, reason), Act::Apply { release }).await
 }
 
 async fn run(
     place: &Place,
     args: &SetArgs,
-    confirm: Option<&str>,
-    reason: Option<&str>,
+    (confirm, reason): (Option<&str>, Option<&str>),
     act: Act,
 ) -> Result<Exit, Fail> {
     let engine = place.engine().await?;
     let set = set::collect(&engine, args).await?;
-    if set.unsigned().is_some() && place.globals.signer.is_none() {
+    let release = act == (Act::Apply { release: true });
+    let holds = match act {
+        Act::Approve => HashMap::new(),
+        Act::Apply { .. } => holds::of_set(&engine, &set).await?,
+    };
+    let signs = set.unsigned().is_some() || release;
+    if signs && place.globals.signer.is_none() {
         return Err(Fail::own("RD0913", "signatures are missing: give --as KEY"));
     }
+    place.may_confirm(confirm, &set::page_command(&set, args))?;
     if !place.say.is_json() {
         set::tell(place, &set);
+        if release {
+            let count: usize = holds.values().map(Vec::len).sum();
+            let text = format!("each recovered run's own holds, {count} in all");
+            place.say.tell("releases ", &text);
+        }
     }
     place.confirm_code("this set", &set.code(), confirm)?;
-    let key = match set.unsigned() {
-        Some(_) => {
+    let key = match signs {
+        true => {
             let key = place.signing_key()?;
             // A key that does not count is refused once, not for every run.
             engine.would_sign(&set, &key.key).await?;
             Some(key)
         }
-        None => None,
+        false => None,
     };
     let work = Arc::new(Work {
         reason: set.reason(reason.unwrap_or(REASON)),
@@ -149,6 +102,7 @@ async fn run(
         set,
         key,
         act,
+        holds,
     });
     let lines = carry_out(place, &work).await;
     let (code, exit) = verdict(&lines);
@@ -165,6 +119,8 @@ struct Work {
     key: Option<KeyFile>,
     reason: String,
     act: Act,
+    /// The holds in force that are about a run of the set.
+    holds: HashMap<Uuid, Vec<Hold>>,
 }
 
 /// A few runs at a time; an interruption lets those in flight end and begins no more.
@@ -202,6 +158,7 @@ async fn carry_out(place: &Place, work: &Arc<Work>) -> Vec<Line> {
                 fate: Fate::NotBegun,
                 code: None,
                 why: "interrupted before its turn".to_owned(),
+                left: Vec::new(),
             });
         }
     }
@@ -213,7 +170,7 @@ async fn one(work: &Work, index: usize) -> Line {
     let member = &work.set.members[index];
     let key = work.key.as_ref().map(|key| &key.key);
     let result = match (work.act, key) {
-        (Act::Apply, key) => {
+        (Act::Apply { .. }, key) => {
             let signing = key.map(|key| (key, work.reason.as_str()));
             work.engine.recover(member, signing).await
         }
@@ -221,7 +178,7 @@ async fn one(work: &Work, index: usize) -> Line {
         (Act::Approve, None) => Ok(Recovered::Missing(member.missing.clone())),
     };
     let (fate, code, why) = match result {
-        Ok(Recovered::Done(_)) => (Fate::Done, None, String::new()),
+        Ok(Recovered::Done(state)) => return recovered(work, index, state).await,
         Ok(Recovered::Missing(missing)) if work.act == Act::Approve => (
             Fate::Done,
             None,
@@ -257,142 +214,22 @@ async fn one(work: &Work, index: usize) -> Line {
         fate,
         code,
         why,
+        left: Vec::new(),
     }
+}
+
+/// A run that was brought back, and its holds. One that was rewound goes on later: what stopped it still does.
+async fn recovered(work: &Work, index: usize, state: State) -> Line {
+    let run = work.set.members[index].run;
+    let release = work.act == (Act::Apply { release: true }) && state.is_terminal();
+    let key = work.key.as_ref().filter(|_| release);
+    let held = work.holds.get(&run).map(Vec::as_slice).unwrap_or_default();
+    let left = holds::let_go(&work.engine, held, key, &work.reason).await;
+    Line::recovered(index, left)
 }
 
 fn lacking(missing: &redress::ledger::quorum::Quorum) -> String {
     format!("still missing: {}", quorum_text(missing))
-}
-
-/// The code of the whole, none when everything is done, and the exit status.
-fn verdict(lines: &[Line]) -> (Option<&'static str>, Exit) {
-    if lines.iter().all(|line| line.fate == Fate::Done) {
-        return (None, Exit::Done);
-    }
-    let stuck = lines.iter().find(|line| line.fate == Fate::Stuck);
-    let first = lines.first().and_then(|line| line.code);
-    let one = first.filter(|code| lines.iter().all(|line| line.code == Some(code)));
-    let code = match (stuck, one) {
-        (Some(_), _) => STUCK,
-        (None, Some(code)) => code,
-        (None, None) => PARTIAL,
-    };
-    (Some(code), Exit::of_code(code).unwrap_or(Exit::Failed))
-}
-
-fn report(
-    place: &Place,
-    args: &SetArgs,
-    work: &Work,
-    lines: &[Line],
-    code: Option<&'static str>,
-) -> Result<(), Fail> {
-    let counts: Vec<(Fate, usize)> = Fate::ALL
-        .into_iter()
-        .map(|fate| (fate, lines.iter().filter(|line| line.fate == fate).count()))
-        .filter(|(_, count)| *count > 0)
-        .collect();
-    let told: Vec<String> = counts
-        .iter()
-        .map(|(fate, count)| format!("{count} {}", fate.in_words()))
-        .collect();
-    let message = format!("of {} runs: {}", lines.len(), told.join(", "));
-    if place.say.is_json() {
-        return place
-            .say
-            .value(&as_json(work, lines, &counts, code, &message)?);
-    }
-    let rows: Vec<Vec<String>> = lines
-        .iter()
-        .map(|line| {
-            let code = line
-                .code
-                .map(|code| format!("[{code}] "))
-                .unwrap_or_default();
-            vec![
-                work.set.members[line.member].run.to_string(),
-                line.fate.in_words().to_owned(),
-                format!("{code}{}", line.why),
-            ]
-        })
-        .collect();
-    place.say.table(&["run", "result", "why"], &[0, 1], &rows)?;
-    place.say.line(&message)?;
-    match (work.act, code) {
-        (Act::Approve, None) => {
-            let missing = lines.iter().any(|line| !line.why.is_empty());
-            place.say.notice(&format!(
-                "next: {}",
-                set::next_command(&work.set, args, missing)
-            ));
-        }
-        (_, Some("RD0560")) => {
-            place.say.notice(&format!(
-                "next: {}",
-                set::next_command(&work.set, args, true)
-            ));
-        }
-        (Act::Apply, None) => place
-            .say
-            .notice("their holds stay until they are released: redress status"),
-        _ => place
-            .say
-            .notice("next: redress status; what is done is not repeated"),
-    }
-    if let Some(code) = code {
-        place.say.error(code, &message);
-    }
-    Ok(())
-}
-
-fn as_json(
-    work: &Work,
-    lines: &[Line],
-    counts: &[(Fate, usize)],
-    code: Option<&'static str>,
-    message: &str,
-) -> Result<Value, Fail> {
-    let run_of = |line: &Line| work.set.members[line.member].run;
-    let results: Vec<Value> = lines
-        .iter()
-        .map(|line| {
-            let why = (!line.why.is_empty()).then_some(&line.why);
-            json!({
-                "run": run_of(line),
-                "plan": work.set.members[line.member].stored.digest,
-                "result": line.fate.as_str(),
-                "code": line.code,
-                "message": why,
-            })
-        })
-        .collect();
-    let page = code.and_then(redress_runbooks::page);
-    let error = code.map(|code| {
-        json!({
-            "code": code,
-            "message": message,
-            "stands": page.map(|page| page.stands),
-            "next": page.map(|page| page.next),
-        })
-    });
-    let of_runs = lines.iter().filter_map(|line| {
-        let code = line.code?;
-        Some(json!({"code": code, "message": line.why, "run": run_of(line)}))
-    });
-    let errors: Vec<Value> = error.iter().cloned().chain(of_runs).collect();
-    let summary: serde_json::Map<String, Value> = counts
-        .iter()
-        .map(|(fate, count)| (fate.as_str().to_owned(), json!(count)))
-        .collect();
-    Ok(json!({
-        "schema": 1,
-        "match": work.set.group.fingerprint,
-        "set": set::value(&work.set)?,
-        "results": results,
-        "summary": summary,
-        "error": error,
-        "errors": errors,
-    }))
 }
 
 fn progress(place: &Place, count: usize) -> ProgressBar {
@@ -411,50 +248,3 @@ fn progress(place: &Place, count: usize) -> ProgressBar {
 const AT_ONCE: usize = 4;
 /// What a decision says for whom gave no reason.
 const REASON: &str = "approved";
-/// A compensation could not finish.
-const STUCK: &str = "RD0424";
-/// Some runs of a set are done and some are not.
-const PARTIAL: &str = "RD0431";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(fate: Fate, code: Option<&'static str>) -> Line {
-        Line {
-            member: 0,
-            fate,
-            code,
-            why: String::new(),
-        }
-    }
-
-    #[test]
-    fn a_partial_result_never_exits_0() {
-        let check = |lines: &[(Fate, Option<&'static str>)], code: Option<&str>, exit: Exit| {
-            let lines: Vec<Line> = lines
-                .iter()
-                .map(|(fate, code)| line(*fate, *code))
-                .collect();
-            assert_eq!(verdict(&lines), (code, exit), "{lines:?}");
-        };
-        let done = (Fate::Done, None);
-        let refused = (Fate::Refused, Some("RD0421"));
-        let stale = (Fate::Stale, Some("RD0420"));
-        let waiting = (Fate::Waiting, Some("RD0560"));
-        let stuck = (Fate::Stuck, Some("RD0424"));
-        check(&[done, done], None, Exit::Done);
-        check(&[done, refused], Some("RD0431"), Exit::Failed);
-        check(&[refused, refused], Some("RD0421"), Exit::Refused);
-        check(&[stale, stale], Some("RD0420"), Exit::Stale);
-        check(&[waiting, waiting], Some("RD0560"), Exit::Approvals);
-        check(&[stale, refused], Some("RD0431"), Exit::Failed);
-        check(&[done, stuck, refused], Some("RD0424"), Exit::Person);
-        check(
-            &[done, (Fate::NotBegun, None)],
-            Some("RD0431"),
-            Exit::Failed,
-        );
-        check(&[(Fate::NotBegun, None)], Some("RD0431"), Exit::Failed);
-    }
-}

@@ -14,6 +14,7 @@ pub mod execute;
 pub mod explain;
 pub mod fileset;
 pub mod grants;
+pub mod guide;
 pub mod hold;
 pub mod key;
 pub mod log;

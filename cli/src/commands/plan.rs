@@ -84,7 +84,7 @@ pub struct ApplyArgs {
     #[arg(
         value_name = "PLAN|FILE",
         required_unless_present = "fingerprint",
-        conflicts_with_all = ["fingerprint", "limit", "set", "confirm"]
+        conflicts_with_all = ["fingerprint", "limit", "set", "confirm", "release"]
     )]
     pub plan: Option<String>,
     /// Why, in each decision that is signed for --match
@@ -96,6 +96,9 @@ pub struct ApplyArgs {
     /// The set's code, where nobody can be asked for it
     #[arg(long, value_name = "CODE", requires = "fingerprint")]
     pub confirm: Option<String>,
+    /// Then release the holds that are about a recovered run: on itself, or on its subject by its own failure
+    #[arg(long, requires = "fingerprint")]
+    pub release: bool,
 }
 
 /// Makes the plan of a run, or shows the one that stands.
@@ -270,7 +273,8 @@ async fn missing_of(engine: &Engine, stored: &StoredPlan) -> Result<Option<Strin
 pub async fn apply(place: &Place, args: &ApplyArgs) -> Result<Exit, Fail> {
     let Some(plan) = &args.plan else {
         let confirm = args.confirm.as_deref();
-        return bulk::apply(place, &args.set, confirm, args.reason.as_deref()).await;
+        let reason = args.reason.as_deref();
+        return bulk::apply(place, &args.set, confirm, reason, args.release).await;
     };
     let engine = place.engine().await?;
     let stored = find_plan(&engine, plan).await?;

@@ -77,10 +77,7 @@ pub async fn show(place: &Place, args: &SetArgs) -> Result<Exit, Fail> {
 
 /// What recovers the set, as far as it is known here.
 pub fn next_command(set: &EqualSet, args: &SetArgs, first: bool) -> String {
-    let limit = args
-        .limit
-        .map(|n| format!(" --limit {n}"))
-        .unwrap_or_default();
+    let limit = limit_words(args);
     let fingerprint = set.group.fingerprint.short();
     let digest = set.digest.to_string();
     let (verb, key) = match (set.unsigned().is_some(), first) {
@@ -92,6 +89,17 @@ pub fn next_command(set: &EqualSet, args: &SetArgs, first: bool) -> String {
         "redress {verb} --match {fingerprint}{limit} --set {}{key}",
         &digest[..16]
     )
+}
+
+/// What shows the set, and the code that confirms it.
+pub fn page_command(set: &EqualSet, args: &SetArgs) -> String {
+    let fingerprint = set.group.fingerprint.short();
+    format!("redress plan --match {fingerprint}{}", limit_words(args))
+}
+
+fn limit_words(args: &SetArgs) -> String {
+    let words = args.limit.map(|n| format!(" --limit {n}"));
+    words.unwrap_or_default()
 }
 
 /// Shows the set to whoever is about to confirm it: talk, not data, so that nothing hangs on who reads standard output.

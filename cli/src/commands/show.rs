@@ -6,6 +6,7 @@ use redress::view::{LogLine, RunView};
 use serde_json::Value;
 
 use crate::commands::find_run;
+use crate::commands::guide::{Guide, print_runbook, with_runbook};
 use crate::commands::look::{quorum_text, to_value};
 use crate::commands::status::{print_next, since};
 use crate::exit::Exit;
@@ -29,7 +30,7 @@ pub async fn show(place: &Place, args: &ShowArgs) -> Result<Exit, Fail> {
     let run = find_run(&engine, &args.run).await?;
     let view = engine.show(run).await?;
     if place.say.is_json() {
-        place.say.value(&to_value(&view)?)?;
+        place.say.value(&json_of(place, &view)?)?;
         return Ok(Exit::Done);
     }
     let mut log = engine.log(run, 0).await?;
@@ -51,10 +52,15 @@ pub async fn show(place: &Place, args: &ShowArgs) -> Result<Exit, Fail> {
 /// [`Fail`] when standard output cannot be written.
 pub fn print_run(place: &Place, view: &RunView) -> Result<(), Fail> {
     if place.say.is_json() {
-        return place.say.value(&to_value(view)?);
+        return place.say.value(&json_of(place, view)?);
     }
     print_head(place, view)?;
     print_rest(place, view)
+}
+
+fn json_of(place: &Place, view: &RunView) -> Result<Value, Fail> {
+    let runbook = Guide::read(place).best(view);
+    with_runbook(view, runbook)
 }
 
 fn print_head(place: &Place, view: &RunView) -> Result<(), Fail> {
@@ -91,8 +97,12 @@ fn print_head(place: &Place, view: &RunView) -> Result<(), Fail> {
 fn print_rest(place: &Place, view: &RunView) -> Result<(), Fail> {
     print_phases(place, view)?;
     print_plan(place, view)?;
-    match &view.next {
-        Some(next) => print_next(place, "next     ", next),
+    let Some(next) = &view.next else {
+        return Ok(());
+    };
+    print_next(place, "next     ", next)?;
+    match Guide::read(place).best(view) {
+        Some(name) => print_runbook(place, "or       ", &name, view.run),
         None => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 use redress::view::{Attention, Fingerprint, Group, Next, Waiting};
 use serde_json::{Value, json};
 
+use crate::commands::guide::{Guide, print_runbook, with_runbook};
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::files::Stray;
@@ -19,15 +20,7 @@ pub async fn status(place: &Place) -> Result<Exit, Fail> {
     let strays = place.strays(&engine.holds().await?)?;
     let quiet = found.waiting.is_empty() && strays.is_empty();
     if place.say.is_json() {
-        let files: Vec<Value> = strays.iter().map(Stray::json).collect();
-        let value = json!({
-            "schema": 1,
-            "waiting": found.waiting,
-            "files": files,
-            "groups": found.groups,
-            "errors": [],
-        });
-        place.say.value(&value)?;
+        place.say.value(&as_json(place, &found, &strays)?)?;
     } else if quiet {
         place.say.line("nothing needs a person")?;
     } else {
@@ -37,6 +30,47 @@ pub async fn status(place: &Place) -> Result<Exit, Fail> {
         }
     }
     Ok(if quiet { Exit::Done } else { Exit::Person })
+}
+
+fn as_json(place: &Place, found: &Waiting, strays: &[Stray]) -> Result<Value, Fail> {
+    let guide = Guide::read(place);
+    let waiting: Result<Vec<Value>, Fail> = found
+        .waiting
+        .iter()
+        .map(|one| with_runbook(one, best(&guide, one)))
+        .collect();
+    let groups: Result<Vec<Value>, Fail> = found
+        .groups
+        .iter()
+        .map(|group| {
+            with_runbook(
+                group,
+                oldest(found, group).and_then(|one| best(&guide, one)),
+            )
+        })
+        .collect();
+    let files: Vec<Value> = strays.iter().map(Stray::json).collect();
+    Ok(json!({
+        "schema": 1,
+        "waiting": waiting?,
+        "files": files,
+        "groups": groups?,
+        "errors": [],
+    }))
+}
+
+/// The runbook that fits something that waits; a switch, or a hold that is left, has none of its own.
+fn best(guide: &Guide, one: &Attention) -> Option<String> {
+    guide.best(one.view.as_deref()?)
+}
+
+/// The run of a group that has waited longest.
+fn oldest<'w>(found: &'w Waiting, group: &Group) -> Option<&'w Attention> {
+    let first = group.runs.first().copied();
+    found
+        .waiting
+        .iter()
+        .find(|one| one.run == first && one.view.is_some())
 }
 
 /// Prints each thing where its oldest stands; what is equal to one that was printed is counted there.
@@ -49,13 +83,20 @@ fn print(place: &Place, found: &Waiting) -> Result<(), Fail> {
             .find(same)
             .filter(|group| group.count > 1)
     };
+    let guide = Guide::read(place);
     let mut holds = Vec::new();
     for one in &found.waiting {
         match group_of(one.fingerprint) {
             Some(group) if group.runs.first().copied() == one.run => print_group(place, group)?,
-            Some(_) => {}
-            None if one.run.is_some() && one.state == "held" => holds.push(one),
+            Some(_) => continue,
+            None if one.run.is_some() && one.state == "held" => {
+                holds.push(one);
+                continue;
+            }
             None => print_attention(place, one)?,
+        }
+        if let (Some(name), Some(run)) = (best(&guide, one), one.run) {
+            print_runbook(place, "    or     ", &name, run)?;
         }
     }
     for one in holds.iter().take(HOLDS_MAX) {

@@ -249,6 +249,9 @@ pub struct Attention {
     /// A plan can bring it back, so that many alike can be recovered at once.
     #[serde(skip)]
     pub recoverable: bool,
+    /// What `show` says of a run that waits, read in the same moment.
+    #[serde(skip)]
+    pub view: Option<Box<RunView>>,
 }
 
 /// What waits for a person.

@@ -52,6 +52,7 @@ impl Reading<'_> {
                 fingerprint: None,
                 phase: None,
                 recoverable: false,
+                view: None,
             });
         }
         for hold in &holds {
@@ -93,10 +94,11 @@ fn run_attention(row: &RunRow, story: &Story, view: RunView, holds: &[Hold]) -> 
         reason,
         code,
         holds: bearing.iter().map(|hold| hold.id).collect::<Vec<Uuid>>(),
-        next: view.next?,
+        next: view.next.clone()?,
         fingerprint: view.fingerprint,
         phase: phase.filter(|_| stopped),
         recoverable: view.recoverable,
+        view: Some(Box::new(view)),
     })
 }
 
@@ -128,5 +130,6 @@ fn hold_attention(hold: &Hold, next: Next) -> Attention {
         fingerprint: None,
         phase: None,
         recoverable: false,
+        view: None,
     }
 }

@@ -158,4 +158,11 @@ pub(super) const PAGES: &[Page] = &[
         "Each run for itself: one that is done is done wholly, one that is refused is as it was.",
         "`redress status`, then run the same command again for what is left: what is done is not repeated.",
     ),
+    page(
+        "RD0432",
+        "recovered, and holds stay",
+        "Every run is recovered, but a hold that `--release` should have released lacks signatures, or its release failed.",
+        "Each recovered run stays so. The holds that the report names are in force; signatures that were given stay.",
+        "`redress release HOLD --as KEY --reason TEXT` by the roles that the report names; `redress holds` lists what is in force.",
+    ),
 ];

@@ -103,7 +103,11 @@ fn five_hundred_equal_failures_are_recovered_by_one_confirmation() {
         &code,
     ];
     let done = kit.json(
-        &[&words[..], &["--reason", "the supplier recovered"]].concat(),
+        &[
+            &words[..],
+            &["--release", "--reason", "the supplier recovered"],
+        ]
+        .concat(),
         0,
     );
     let took = began.elapsed();
@@ -111,6 +115,19 @@ fn five_hundred_equal_failures_are_recovered_by_one_confirmation() {
     assert!(took < LIMIT, "{took:?}");
     assert_eq!(done["summary"], json!({"done": 500}));
     assert_eq!(done["error"], Value::Null);
+    // The holds that the failures set go with them, each by a decision of its own.
+    let none_stays = json!({"released": 500, "stay": 0, "release": null});
+    assert_eq!(done["holds"], none_stays);
+    assert_eq!(kit.json(&["holds"], 0)["holds"], json!([]));
+    assert_eq!(kit.json(&["status"], 0)["waiting"], json!([]));
+    let released = "select count(*) from redress.record where kind = 'hold.released'";
+    assert_eq!(kit.database.query_text(released), "500");
+    let files: Vec<_> = fs::read_dir(kit.state().join("hold"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+        .collect();
+    assert!(files.is_empty(), "no hold stays on this machine: {files:?}");
     assert_eq!(done["set"]["digest"], digest.as_str());
     let results = done["results"].as_array().unwrap();
     let runs: BTreeSet<&str> = results
@@ -125,7 +142,8 @@ fn five_hundred_equal_failures_are_recovered_by_one_confirmation() {
     assert_eq!(
         kit.database
             .query_text("select count(distinct id) from redress.decision_used"),
-        "500"
+        "1000",
+        "one for each plan, and one for each release"
     );
     let log = kit.json(&["log", results[7]["run"].as_str().unwrap()], 0);
     let records = log["records"].as_array().unwrap();
@@ -168,23 +186,17 @@ fn what_is_not_confirmed_is_not_done() {
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         kit.refused(&all, exit, error)
     };
-    // Nobody is there to be asked, and a passphrase file is no consent.
-    let told = check(&["--as", "sov"], None, 2, "RD0913");
-    assert!(
-        told["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("--confirm CODE"),
-        "{told}"
-    );
-    let told = check(&["--as", "sov", "--non-interactive"], None, 2, "RD0913");
-    assert!(
-        told["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("--confirm CODE"),
-        "{told}"
-    );
+    // Nobody is there to be asked, and a passphrase file is no consent. The code is not told either: it stands on the page.
+    let page = format!("redress plan --match {}", &fingerprint[..12]);
+    for more in [&["--as", "sov"][..], &["--as", "sov", "--non-interactive"]] {
+        let told = check(more, None, 2, "RD0913");
+        let message = told["error"]["message"].as_str().unwrap();
+        assert!(message.contains("--confirm CODE"), "{told}");
+        assert!(message.contains(&page), "{told}");
+        assert!(!told.to_string().contains(&code), "{told}");
+    }
+    let told = kit.exits(&["apply", "--match", &fingerprint, "--as", "sov"], 2);
+    assert!(!told.err.contains(&code), "{}", told.err);
     let told = check(&["--confirm"], Some(&code), 2, "RD0913");
     assert!(
         told["error"]["message"]
@@ -528,4 +540,129 @@ fn a_run_that_goes_another_way_meanwhile_is_told_and_not_touched() {
         assert_ne!(later.digest, set.digest);
         assert_eq!(later.members[0].stored.digest, other.digest);
     });
+}
+
+#[test]
+fn holds_stay_unless_their_release_is_asked_for_and_wider_ones_stay_all_the_same() {
+    let kit = Kit::shop();
+    let saga = SAGA
+        .replace("saga: shop", "saga: wide")
+        .replace("hold: subject", "hold: saga");
+    let file = kit.write("wide.yaml", saga.as_bytes());
+    kit.ok(&["saga", "register", &file]);
+    let recover = |more: &[&str]| {
+        let (fingerprint, _) = kit.group();
+        let (_, code) = kit.set(&fingerprint);
+        let words = ["apply", "--match", &fingerprint, "--confirm", &code];
+        kit.run(&[&words[..], &["--as", "sov"], more].concat())
+    };
+    let holds = || {
+        kit.database.query_text(
+            "select scope, count(*) from redress.hold where released_at is null
+             group by scope order by scope",
+        )
+    };
+    // Not asked for: they are counted, and the command that releases one is told.
+    kit.failing("shop", orders(3));
+    let ran = recover(&[]);
+    assert_eq!(ran.exit, 0, "{}", ran.err);
+    assert!(ran.err.contains("3 of their holds stay"), "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("redress release HOLD --as KEY --reason TEXT"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(holds(), "subject|3");
+    kit.failing("shop", ["o-7".to_owned()]);
+    let report: Value = serde_json::from_str(&recover(&["--json"]).out).unwrap();
+    assert_eq!(
+        (&report["holds"]["released"], &report["holds"]["stay"]),
+        (&json!(0), &json!(1))
+    );
+    let left = &report["results"][0]["holds"][0];
+    let command = format!(
+        "redress release {} --as KEY --reason TEXT",
+        left["id"].as_str().unwrap()
+    );
+    assert_eq!(report["holds"]["release"], command.as_str());
+    assert_eq!(left["released"], false);
+
+    // Asked for: what a person set on the run goes with it; what a person set on a subject does not, and what another
+    // run's failure left does not either.
+    kit.failing("shop", ["o-8".to_owned()]);
+    let run = kit.json(&["status"], 3)["groups"][0]["runs"][0]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    kit.ok(&["hold", &format!("run:{run}"), "--reason", "I look"]);
+    kit.ok(&["hold", "subject:o-8", "--reason", "a recount"]);
+    let report: Value = serde_json::from_str(&recover(&["--release", "--json"]).out).unwrap();
+    assert_eq!(report["summary"], json!({"done": 1}), "{report:#}");
+    assert_eq!(
+        report["holds"],
+        json!({"released": 2, "stay": 0, "release": null})
+    );
+    assert_eq!(holds(), "subject|5");
+    // One on a saga never.
+    kit.failing("wide", ["o-9".to_owned()]);
+    let ran = recover(&["--release"]);
+    assert_eq!(ran.exit, 0, "{}", ran.err);
+    assert_eq!(holds(), "saga|1\nsubject|5");
+    assert_eq!(kit.json(&["audit", "verify"], 0)["verdict"], "verified");
+}
+
+#[test]
+fn a_release_that_lacks_a_signature_says_which_and_is_no_success() {
+    let kit = Kit::of_three();
+    let saga = SAGA.replace("saga: shop", "saga: two").replace(
+        "soft_revert: {sovereign: 1}",
+        "soft_revert: auto\n  release: {sovereign: 2}",
+    );
+    let saga = saga.replace("on_failure: compensate", "on_failure: hold");
+    let file = kit.write("two.yaml", saga.as_bytes());
+    kit.ok(&["saga", "register", &file]);
+    kit.failing("two", orders(2));
+    let (fingerprint, _) = kit.group();
+    let (_, code) = kit.set(&fingerprint);
+    let words = ["apply", "--match", &fingerprint, "--confirm", &code];
+    // Nobody need sign the plans, but a release is signed.
+    let release = [&words[..], &["--release"]].concat();
+    let records = kit.records();
+    kit.refused(&release, 2, "RD0913");
+    kit.exits(&["apply", "x", "--release"], 2);
+    kit.ok(&["key", "new", "mallory", "--role", "sovereign", "--no-trust"]);
+    assert_eq!(kit.records(), records);
+    let report = kit.json(&[&release[..], &["--as", "sov"]].concat(), 5);
+    assert_eq!(report["error"]["code"], "RD0432");
+    assert_eq!(report["summary"], json!({"held": 2}));
+    assert_eq!(kit.state_counts(), "compensated|2");
+    assert_eq!(report["holds"]["stay"], 2);
+    for one in report["results"].as_array().unwrap() {
+        let hold = &one["holds"][0];
+        assert!(
+            hold["missing"]
+                .as_str()
+                .unwrap()
+                .contains("1 more of role sovereign"),
+            "{hold}"
+        );
+        // The other one signs, and it is released.
+        let words = ["release", hold["id"].as_str().unwrap(), "--as", "bob"];
+        let more = ["--reason", "agreed", "--non-interactive"];
+        let released = kit.json(&[&words[..], &more].concat(), 0);
+        assert_eq!(released["released"], true);
+    }
+    assert_eq!(kit.json(&["status"], 0)["waiting"], json!([]));
+
+    // A key that does not count is refused before anything is done.
+    kit.failing("two", ["o-9".to_owned()]);
+    let (fingerprint, _) = kit.group();
+    let (_, code) = kit.set(&fingerprint);
+    let words = ["apply", "--match", &fingerprint, "--confirm", &code];
+    let records = kit.records();
+    let by_mallory = [&words[..], &["--release", "--as", "mallory"]].concat();
+    kit.refused(&by_mallory, 4, "RD0547");
+    assert_eq!(kit.records(), records);
+    assert_eq!(kit.state_counts(), "compensated|2\nfailed|1");
 }

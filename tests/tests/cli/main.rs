@@ -13,6 +13,7 @@ mod looking;
 mod operating;
 mod reaching;
 mod runbooks;
+mod screens;
 mod sealing;
 mod surroundings;
 mod terminal;

@@ -234,3 +234,64 @@ fn the_right_runbook_is_suggested_for_a_run() {
     let told = kit.ok(&["runbook", "suggest", &run, "--all"]).out;
     assert!(told.contains("redress runbook run"), "{told}");
 }
+
+#[test]
+fn status_and_show_name_the_runbook_that_fits_beside_the_next_act() {
+    let kit = Kit::shop();
+    let first = kit.failed_run("o-1");
+    let begin = |name: &str| format!("or     redress runbook run {name} --run {first} --as KEY");
+    let check = |name: &str| {
+        let status = kit.json(&["status"], 3);
+        assert_eq!(status["waiting"][0]["runbook"], name, "{status:#}");
+        assert_eq!(status["groups"][0]["runbook"], name, "{status:#}");
+        let shown = kit.json(&["show", &first], 0);
+        assert_eq!(shown["runbook"], name, "{shown:#}");
+        assert!(shown["next"]["command"].is_string());
+        for words in [&["status"][..], &["show", &first]] {
+            let told = kit.run(words).out;
+            let lines: Vec<String> = told
+                .lines()
+                .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+                .collect();
+            let begin = begin(name).replace("or     ", "or ");
+            assert_eq!(
+                lines.iter().filter(|line| **line == begin).count(),
+                1,
+                "{begin} in\n{told}"
+            );
+        }
+    };
+    check("compensate-failed-run");
+    // Many that fail alike are one entry, and the runbook is begun with the oldest of them.
+    kit.failed_run("o-2");
+    check("compensate-failed-run");
+    // One's own that is more specific comes first.
+    let folder = kit.state().join("runbooks");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("own.yaml"), OWN).unwrap();
+    check("shop-look");
+    // Whatever is wrong with the shelf, the screen is shown: a file that is refused, then a folder that is none.
+    std::fs::write(folder.join("own.yaml"), "runbook: [").unwrap();
+    check("compensate-failed-run");
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(&folder, "not a folder").unwrap();
+    check("compensate-failed-run");
+    std::fs::remove_file(&folder).unwrap();
+
+    // What is no run has none, and a run on which nobody need act neither.
+    kit.ok(&["kill", "--reason", "drill"]);
+    let status = kit.json(&["status"], 3);
+    let waiting = status["waiting"].as_array().unwrap();
+    let switch = waiting.iter().find(|one| one["kind"] == "switch").unwrap();
+    assert!(switch.as_object().unwrap().contains_key("runbook"));
+    assert_eq!(switch["runbook"], Value::Null);
+    kit.ok(&kit.signed(&["release", "kill", "--reason", "over"]));
+    let input = r#"{"order": "o-3", "qty": 1}"#;
+    let done = kit.json(&["start", "shop", "--input", input, "--wait"], 0);
+    let shown = kit.json(&["show", done["run"].as_str().unwrap()], 0);
+    assert!(shown.as_object().unwrap().contains_key("runbook"));
+    assert_eq!(
+        (&shown["next"], &shown["runbook"]),
+        (&Value::Null, &Value::Null)
+    );
+}

@@ -10,14 +10,14 @@ use textwrap::core::display_width;
 use crate::kit::{Kit, SAGA, ended, fed};
 
 /// What was on the terminal, and how the command ended.
-struct Seen {
-    exit: i32,
-    text: String,
+pub struct Seen {
+    pub exit: i32,
+    pub text: String,
 }
 
 /// Runs a command in a terminal of its own; what is typed is a line for each prompt.
 #[track_caller]
-fn at_a_terminal(kit: &Kit, arguments: &[&str], typed: &[&str]) -> Seen {
+pub fn at_a_terminal(kit: &Kit, arguments: &[&str], typed: &[&str]) -> Seen {
     let (pty, pts) = pty_process::blocking::open().expect("a terminal");
     pty.resize(pty_process::Size::new(24, 80)).expect("a size");
     let mut child = pty_process::blocking::Command::new(redress_bin())
@@ -59,11 +59,23 @@ fn at_a_terminal(kit: &Kit, arguments: &[&str], typed: &[&str]) -> Seen {
 
 /// Shows a screen and insists that it fits and sends nothing to the terminal but text.
 #[track_caller]
-fn fits(kit: &Kit, arguments: &[&str], exit: i32) -> String {
-    let mut seen = at_a_terminal(kit, arguments, &[]);
+pub fn fits(kit: &Kit, arguments: &[&str], exit: i32) -> String {
+    fits_when_typed(kit, arguments, &[], exit)
+}
+
+/// The same for a screen that asks.
+#[track_caller]
+pub fn fits_when_typed(kit: &Kit, arguments: &[&str], typed: &[&str], exit: i32) -> String {
+    let mut seen = at_a_terminal(kit, arguments, typed);
     assert_eq!(seen.exit, exit, "{arguments:?}\n{}", seen.text);
     // The colours of an error and of `--help` are ours; nothing else may be sent.
-    for ours in ["\u{1b}[1;31m", "\u{1b}[1m", "\u{1b}[4m", "\u{1b}[0m"] {
+    let ours = ["\u{1b}[1;31m", "\u{1b}[1m", "\u{1b}[4m", "\u{1b}[0m"];
+    // What was typed is written once more over the question.
+    let prompts = ["\u{1b}[2K", "\u{1b}[1A"];
+    for ours in ours
+        .iter()
+        .chain(prompts.iter().filter(|_| !typed.is_empty()))
+    {
         seen.text = seen.text.replace(ours, "");
     }
     for line in seen.text.lines() {
@@ -94,7 +106,7 @@ fn fits(kit: &Kit, arguments: &[&str], exit: i32) -> String {
 }
 
 /// A text that somebody else wrote: long, wide, and full of what a terminal would act on.
-fn hostile(number: usize) -> String {
+pub fn hostile(number: usize) -> String {
     format!(
         "{number}\u{1b}[2J\u{1b}]0;owned\u{7}\u{202e}txt.exe\u{2066}\u{200b}\u{fe0f}{}{}{}",
         "漢字".repeat(30),
@@ -104,7 +116,7 @@ fn hostile(number: usize) -> String {
 }
 
 /// A saga with names as long as names may be.
-fn long_saga() -> String {
+pub fn long_saga() -> String {
     let name = |text: &str| format!("{text}_{}", "x".repeat(62 - text.len()));
     SAGA.replace("saga: shop", &format!("saga: {}", name("saga")))
         .replace("name: reserve", &format!("name: {}", name("reserve")))

@@ -10,6 +10,8 @@ mod suggest;
 
 use std::path::PathBuf;
 
+use redress_runbooks::library::Shelf;
+
 use crate::commands::execute;
 use crate::exit::Exit;
 use crate::fail::Fail;
@@ -59,6 +61,14 @@ pub struct Where {
     /// Folder with runbooks of one's own [default: STATE/runbooks when it exists]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+}
+
+/// The runbooks that can be used here; files that are refused are left out.
+///
+/// # Errors
+/// As [`Command::List`]: the folder cannot be read.
+pub fn usable(place: &Place) -> Result<Shelf, Fail> {
+    Ok(shelf::read(place, &Where { dir: None })?.shelf)
 }
 
 /// Carries it out.
