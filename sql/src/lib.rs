@@ -690,7 +690,7 @@ pub const REFUSALS_WITHOUT_RUN: Statement = Statement {
     name: "refusals_without_run",
     text: include_str!("../read/refusals_without_run.sql"),
 };
-/// Runs whose id begins so: prefix.
+/// Runs whose id begins or ends so, archived ones too: a part of an id.
 pub const RUNS_BY_PREFIX: Statement = Statement {
     name: "runs_by_prefix",
     text: include_str!("../read/runs_by_prefix.sql"),

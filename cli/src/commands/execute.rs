@@ -28,7 +28,7 @@ pub struct CarryArgs {
     /// The runbook: its name, or a file
     #[arg(value_name = "NAME|FILE")]
     pub name: String,
-    /// The run that it is about: its id, or the beginning of it
+    /// The run that it is about: its id, or the beginning or end of it
     #[arg(long, value_name = "RUN")]
     pub run: Option<String>,
     /// A parameter; a value that begins with @ is read from a file

@@ -19,7 +19,7 @@ use crate::text::local;
 /// Which records.
 #[derive(Debug, clap::Args)]
 pub struct LogArgs {
-    /// The run: its id, or the beginning of it
+    /// The run: its id, or the beginning or end of it
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub run: Option<String>,
     /// The records of all runs, run by run

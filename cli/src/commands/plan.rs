@@ -24,7 +24,7 @@ use crate::read::{read_file, strict_json};
 /// What to plan.
 #[derive(Debug, clap::Args)]
 pub struct PlanArgs {
-    /// The run: its id, or the beginning of it
+    /// The run: its id, or the beginning or end of it
     #[arg(
         required_unless_present = "fingerprint",
         conflicts_with_all = ["fingerprint", "limit", "set"]

@@ -19,7 +19,7 @@ use crate::text::local;
 /// Where to go back to.
 #[derive(Debug, clap::Args)]
 pub struct RewindArgs {
-    /// The run: its id, or the beginning of it
+    /// The run: its id, or the beginning or end of it
     pub run: String,
     /// The phase at which you believe the run to be; refused as stale (exit 6) when it is another
     #[arg(long, value_name = "PHASE")]

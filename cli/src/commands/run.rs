@@ -10,7 +10,7 @@ use crate::text::short_id;
 /// What to cancel.
 #[derive(Debug, clap::Args)]
 pub struct CancelArgs {
-    /// The run: its id, or the beginning of it
+    /// The run: its id, or the beginning or end of it
     pub run: String,
     /// Why
     #[arg(long, value_name = "TEXT")]
@@ -20,14 +20,14 @@ pub struct CancelArgs {
 /// What to resume.
 #[derive(Debug, clap::Args)]
 pub struct ResumeArgs {
-    /// The run: its id, or the beginning of it
+    /// The run: its id, or the beginning or end of it
     pub run: String,
 }
 
 /// What to resolve.
 #[derive(Debug, clap::Args)]
 pub struct ResolveArgs {
-    /// The run: its id, or the beginning of it
+    /// The run: its id, or the beginning or end of it
     pub run: String,
     /// Why
     #[arg(long, value_name = "TEXT")]

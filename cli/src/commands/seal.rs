@@ -77,7 +77,7 @@ pub struct ExportArgs {
 /// Which record.
 #[derive(Debug, clap::Args)]
 pub struct ReceiptArgs {
-    /// The run: its id, or the beginning of it
+    /// The run: its id, or the beginning or end of it
     pub run: String,
     /// The last sealed record of this phase, instead of the last one of the run
     #[arg(long, value_name = "PHASE")]

@@ -17,7 +17,7 @@ use crate::text::{cells, fit, local, plain, span};
 /// Which run.
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
-    /// The run: its id, or the beginning of it
+    /// The run: its id, or the beginning or end of it
     pub run: String,
 }
 

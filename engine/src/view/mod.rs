@@ -56,10 +56,10 @@ impl Engine {
         Ok(view)
     }
 
-    /// Finds a run by its id or by the beginning of one.
+    /// Finds a run by its id, or by the beginning or the end of one.
     ///
     /// # Errors
-    /// [`Error::UnknownRun`] when no run begins so, or more than one.
+    /// [`Error::UnknownRun`] when no run is so, or more than one.
     pub async fn find_run(&self, prefix: &str) -> Result<Uuid, Error> {
         let inner = &self.inner;
         let session = inner.session().await?;
@@ -79,7 +79,7 @@ impl Engine {
         match rows.as_slice() {
             [row] => Ok(row.try_get(0).map_err(DbError::from)?),
             [] => Err(unknown()),
-            _ => Err(Error::UnknownRun(format!("{prefix} (several begin so)"))),
+            _ => Err(Error::UnknownRun(format!("{prefix} (several are so)"))),
         }
     }
 
@@ -153,7 +153,7 @@ impl Engine {
         let group = meant.next().ok_or_else(|| unknown(digits.to_owned()))?;
         match meant.next() {
             None => Ok(group),
-            Some(_) => Err(unknown(format!("{digits} (several begin so)"))),
+            Some(_) => Err(unknown(format!("{digits} (several are so)"))),
         }
     }
 

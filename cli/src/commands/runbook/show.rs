@@ -15,7 +15,7 @@ use crate::place::Place;
 /// Which runbook to show.
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
-    /// The runbook: its name, or a file; or an execution: its id, or the beginning of it
+    /// The runbook: its name, or a file; or an execution: its id, or the beginning or end of it
     #[arg(value_name = "NAME|FILE|EXEC")]
     pub name: String,
     /// The file itself instead of its page

@@ -15,7 +15,7 @@ use crate::place::Place;
 /// For which run.
 #[derive(Debug, clap::Args)]
 pub struct SuggestArgs {
-    /// The run: its id, or the beginning of it
+    /// The run: its id, or the beginning or end of it
     pub run: String,
     /// A code that a command told about it, beside those that the run itself has
     #[arg(long, value_name = "CODE")]
