@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use redress::Engine;
 use redress::step::ExecutionState;
+use redress::view::Attention;
 use redress_ledger::key::{Role, SigningKey};
 use redress_ledger::keyfile::write_key;
+use redress_ledger::state::State;
 use redress_ledger::verify::Verdict;
 use redress_runbooks::facts::Facts;
 use redress_runbooks::fixture::Fixture;
@@ -215,93 +217,129 @@ fn tell(place: &Place, dir: &Path, begun: &Begun, scene: Fixture) -> Result<Exit
     Ok(Exit::Done)
 }
 
-/// What a drill may say about what was done.
+/// How a drill went.
+struct Went {
+    safe: bool,
+    seconds: i64,
+    state: Option<State>,
+    waiting: Vec<Attention>,
+    ledger: bool,
+    done: Vec<String>,
+    refused: usize,
+    open: usize,
+    /// The run has not ended, and nobody has to do anything but let a worker go on.
+    goes_on: bool,
+}
+
 async fn check(place: &Place, own: &Place, begun: &Begun) -> Result<Exit, Fail> {
     let engine = own.engine().await?;
-    let waiting = engine.status().await?;
-    let report = engine.check().await?;
-    let audit = engine.audit_verify().await?;
-    let verified = matches!(
-        audit.verdict,
-        Verdict::Verified | Verdict::Incomplete { .. }
-    );
-    let executions = engine.executions(None, false, 1_000).await?;
-    let of = |state: ExecutionState| executions.iter().filter(move |one| one.state == state);
-    let done: Vec<&str> = of(ExecutionState::Done)
-        .map(|one| one.runbook.as_str())
-        .collect();
-    let refused = of(ExecutionState::Refused).count();
-    let open = executions
-        .iter()
-        .filter(|one| one.state == ExecutionState::Begun)
-        .count();
-    let state = match begun.run {
-        Some(run) => Some(engine.show(run).await?.state),
-        None => None,
-    };
-    let safe = waiting.is_empty() && report.ok && verified && open == 0;
-    let seconds = jiff::Timestamp::now().as_second() - begun.at;
-    let took = span(u64::try_from(seconds).unwrap_or_default());
+    let went = judge(&engine, begun).await?;
     if place.say.is_json() {
         place.say.value(&json!({
             "schema": 1,
             "scene": begun.scene,
-            "safe": safe,
-            "took_s": seconds,
-            "run_state": state,
-            "waiting": waiting,
-            "ledger_ok": report.ok && verified,
-            "runbooks_done": done,
-            "runbooks_refused": refused,
-            "runbooks_open": open,
+            "safe": went.safe,
+            "took_s": went.seconds,
+            "run_state": went.state,
+            "waiting": went.waiting,
+            "ledger_ok": went.ledger,
+            "runbooks_done": went.done,
+            "runbooks_refused": went.refused,
+            "runbooks_open": went.open,
             "right": begun.right,
             "errors": [],
         }))?;
-        return Ok(if safe { Exit::Done } else { Exit::Person });
+    } else {
+        print(place, begun, &went)?;
     }
+    Ok(if went.safe { Exit::Done } else { Exit::Person })
+}
+
+async fn judge(engine: &Engine, begun: &Begun) -> Result<Went, Fail> {
+    let waiting = engine.status().await?;
+    let report = engine.check().await?;
+    let audit = engine.audit_verify().await?;
+    // Nothing is sealed in a drill, so a whole verdict is not to be had.
+    let verified = matches!(
+        audit.verdict,
+        Verdict::Verified | Verdict::Incomplete { .. }
+    );
+    let ledger = report.ok && verified;
+    let executions = engine.executions(None, false, 1_000).await?;
+    let of = |state: ExecutionState| executions.iter().filter(move |one| one.state == state);
+    let open = of(ExecutionState::Begun).count();
+    let state = match begun.run {
+        Some(run) => Some(engine.show(run).await?.state),
+        None => None,
+    };
+    // Nobody here can ask the courier, so his run goes on without an end.
+    let ends = begun.scene != Fixture::InDoubt.as_str();
+    let goes_on = ends && state.is_some_and(|state| !state.is_terminal());
+    Ok(Went {
+        safe: waiting.is_empty() && ledger && open == 0 && !goes_on,
+        seconds: jiff::Timestamp::now().as_second() - begun.at,
+        state,
+        ledger,
+        done: of(ExecutionState::Done)
+            .map(|one| one.runbook.clone())
+            .collect(),
+        refused: of(ExecutionState::Refused).count(),
+        open,
+        goes_on: goes_on && waiting.is_empty(),
+        waiting,
+    })
+}
+
+fn print(place: &Place, begun: &Begun, went: &Went) -> Result<(), Fail> {
     let say = &place.say;
     say.item("scene     ", &begun.scene)?;
+    let took = span(u64::try_from(went.seconds).unwrap_or_default());
     say.item("took      ", &took)?;
-    if let Some(state) = state {
+    if let Some(state) = went.state {
         say.item("run       ", state.as_str())?;
     }
-    let ledger = if report.ok && verified {
-        "agrees with the tables, and verifies"
-    } else {
-        "does NOT agree: redress check"
+    let ledger = match went.ledger {
+        true => "agrees with the tables, and verifies",
+        false => "does NOT agree: redress check",
     };
     say.item("ledger    ", ledger)?;
-    for one in &waiting {
+    for one in &went.waiting {
         say.item("waits     ", &format!("[{}] {}", one.code, one.reason))?;
         say.command("          ", &one.next.command)?;
     }
-    if open > 0 {
-        say.item(
-            "open      ",
-            &format!("begun and not finished: {open}; redress runbook executions --open"),
-        )?;
+    if went.open > 0 {
+        let text = format!("{} runbooks were begun and not finished:", went.open);
+        say.item("open      ", &text)?;
+        say.command("          ", "redress runbook executions --open")?;
     }
-    let by = match done.as_slice() {
-        [] => "no runbook".to_owned(),
-        several => several.join(", "),
-    };
-    say.item("you used  ", &by)?;
-    if refused > 0 {
+    if went.goes_on {
         say.item(
-            "refused   ",
-            &format!("{refused} times a runbook said no, and nothing was changed by that"),
+            "goes on   ",
+            "the run has not ended yet; a worker takes it there:",
         )?;
+        say.command("          ", "redress work --until-idle")?;
+    }
+    let used = match went.done.is_empty() {
+        true => "no runbook".to_owned(),
+        false => went.done.join(", "),
+    };
+    say.item("you used  ", &used)?;
+    if went.refused > 0 {
+        let text = format!(
+            "{} runbooks said no, and nothing was changed by them",
+            went.refused
+        );
+        say.item("refused   ", &text)?;
     }
     if let Some(best) = begun.right.first() {
         say.item("best fit  ", best)?;
     }
     say.line("")?;
-    say.line(if safe {
+    say.line(if went.safe {
         "A safe end: nothing needs a person, and everything that was done is signed."
     } else {
-        "Not yet: something still needs a person."
-    })?;
-    Ok(if safe { Exit::Done } else { Exit::Person })
+        "Not yet: this is not the end."
+    })
 }
 
 fn own_place(place: &Place, dir: &Path) -> Place {
