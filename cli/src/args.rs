@@ -16,6 +16,7 @@ use crate::commands::{
 #[derive(Debug, Parser)]
 #[command(
     name = "redress",
+    bin_name = "redress",
     version,
     disable_help_subcommand = true,
     max_term_width = 100
@@ -76,7 +77,7 @@ pub struct Globals {
     /// More on standard error; twice for even more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
-    /// Never ask; fail and name the flag that is missing
+    /// Never ask; fail and name the flag that is missing. Whoever names a key and gives its passphrase by a file means it
     #[arg(long, global = true)]
     pub non_interactive: bool,
     /// The schema of the installation

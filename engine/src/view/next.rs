@@ -116,7 +116,11 @@ fn recover(now: &Situation<'_>) -> Next {
                 })
         }
         PlanState::Made => Next {
-            what: "read the plan; whoever agrees signs it".to_owned(),
+            what: match now.state {
+                State::Stuck => "repair what stopped it, or it gets stuck again; then read the plan, and whoever agrees signs it",
+                _ => "read the plan; whoever agrees signs it",
+            }
+            .to_owned(),
             command: format!("redress approve {digest} --as KEY --reason TEXT"),
             who: people(now.missing),
         },
@@ -129,6 +133,15 @@ fn recover(now: &Situation<'_>) -> Next {
             command: format!("redress resume {}", now.run),
             who: vec![Role::Operator],
         },
+        PlanState::Stale | PlanState::Applied | PlanState::Running
+            if now.state == State::Stuck =>
+        {
+            let why = "the way back failed: repair what the error names first, then";
+            Next {
+                what: format!("{why} plan the compensation"),
+                ..make_plan(now.run, why)
+            }
+        }
         PlanState::Stale | PlanState::Applied | PlanState::Running => {
             make_plan(now.run, "the run has moved on since the last plan")
         }
