@@ -1,23 +1,6 @@
 //! Makes texts that somebody else wrote safe to show on a terminal.
 
-/// Escapes control characters and characters that hide or reorder text; everything else stays.
-pub fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || is_invisible(c) {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-/// Escapes like [`plain`], but keeps line ends.
-pub fn plain_lines(text: &str) -> String {
-    let lines: Vec<String> = text.split('\n').map(plain).collect();
-    lines.join("\n")
-}
+pub use redress_runbooks::text::{plain, plain_lines};
 
 /// A text of at most `max` characters, escaped.
 pub fn short(text: &str, max: usize) -> String {
@@ -90,15 +73,6 @@ pub fn span(seconds: u64) -> String {
         (0, _, _) => format!("{hours} h {} min", minutes % 60),
         _ => format!("{days} d {} h", hours % 24),
     }
-}
-
-/// Characters that have no width, hide or reorder text, or are drawn in as many cells as a terminal likes.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-        | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 const SHORT_ID_CHARS: usize = 8;

@@ -150,8 +150,9 @@ pub(crate) fn shown(text: &str) -> String {
     format!("\"{}\"", tame(&escaped))
 }
 
-/// Escapes what a terminal would act on; everything else stays as it is.
-pub(crate) fn tame(text: &str) -> String {
+/// Escapes what a terminal would act on, and what hides or reorders text; everything else stays as it is. The one place
+/// that decides this: messages, runbooks and screens all ask here.
+pub fn tame(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() || is_invisible(c) {
@@ -163,9 +164,13 @@ pub(crate) fn tame(text: &str) -> String {
     out
 }
 
-/// Characters that reorder or hide text on a screen.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// Characters that have no width, hide or reorder text, or are drawn in as many cells as a terminal likes.
+pub fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

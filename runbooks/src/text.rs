@@ -2,18 +2,7 @@
 //!
 //! **Invariant:** what leaves here has no control character but the line's end, and nothing that reorders or hides text.
 
-/// Escapes control characters and characters that reorder or hide text; everything else stays.
-pub fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || is_invisible(c) {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
+pub use redress::name::{is_invisible, tame as plain};
 
 /// Escapes like [`plain`], but keeps line ends.
 pub fn plain_lines(text: &str) -> String {
@@ -36,13 +25,6 @@ pub fn unsafe_character(text: &str, lines: bool) -> Option<char> {
         '\n' | '\t' => !lines,
         c => c.is_control() || is_invisible(*c),
     })
-}
-
-/// Characters that reorder or hide text on a screen.
-pub fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// The known name that is nearest to one that is not known, if any is near.

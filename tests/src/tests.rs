@@ -163,7 +163,7 @@ fn a_server_whose_owner_lives_is_not_swept() {
 
 /// Not a test: the other process of the tests above. It owns a server until it is killed.
 #[test]
-#[ignore = "run by other tests, in a process of its own"]
+#[ignore = "the other process of tests above, which run it: cargo test -p redress-tests --lib"]
 fn owner_of_a_server() {
     if env::var_os(OWNER).is_none() {
         return;
