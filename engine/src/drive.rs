@@ -206,7 +206,7 @@ impl Inner {
                 };
                 tracing::info!(run = %live.row.id, phase = %phase.name, code = cutoff.code, "phase failed");
                 if cutoff.sqlstate.as_deref() == Some("0A000") {
-                    session.statement_cache.clear();
+                    session.forget_statements().await;
                 }
                 if session.is_closed() {
                     self.reopen(session).await?;
@@ -253,7 +253,7 @@ impl Inner {
         what: Try<'_>,
     ) -> Result<Step, Error> {
         for _ in 0..RECONNECTS_MAX {
-            if session.is_closed() {
+            if session.is_closed() || session.is_spent() {
                 self.reopen(session).await?;
             }
             let limit = Duration::from_millis(phase.timeout_ms) + 2 * COMMIT_ANSWER_MAX;

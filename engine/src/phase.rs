@@ -139,7 +139,7 @@ impl Inner {
     pub(crate) async fn enter_phase(
         &self,
         session: &Session,
-        enter: &tokio_postgres::Statement,
+        enter: &crate::db::Statement,
         live: &Live,
         phase: &Phase,
     ) -> Result<Entered, DbError> {

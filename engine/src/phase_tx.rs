@@ -12,11 +12,11 @@ use futures_util::TryStreamExt;
 use redress_ledger::Class;
 use serde_json::Value;
 use thiserror::Error;
-use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Column, GenericClient, Row, Statement};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::crash;
-use crate::db::{DbError, Session, TextParam, ValueError, row_to_value};
+use crate::db::{DbError, Session, Statement, TextParam, ValueError, row_to_value};
 
 /// A statement of an adapter did not succeed.
 #[derive(Debug, Error)]
@@ -152,7 +152,6 @@ impl<'a> PhaseTx<'a> {
         mut take: impl FnMut(&Row) -> Result<(), TxError> + Send,
     ) -> Result<u64, TxError> {
         let statement = self.prepare(sql).await?;
-        let params = params.iter().copied();
         let rows = self.session.query_raw(&statement, params).await?;
         let mut rows = std::pin::pin!(rows);
         let mut count = 0;
@@ -169,7 +168,7 @@ impl<'a> PhaseTx<'a> {
     /// As [`PhaseTx::prepare`], and [`TxError::Value`] for what cannot be bound or kept.
     pub async fn query_values(&self, sql: &str, params: &[Value]) -> Result<Rows, TxError> {
         let statement = self.prepare(sql).await?;
-        values_of(&***self.session, &statement, params).await
+        values_of(self.session, &statement, params).await
     }
 
     fn admit(&self, sql: &str) -> Result<(), TxError> {
@@ -184,36 +183,52 @@ impl<'a> PhaseTx<'a> {
 }
 
 /// Runs a prepared statement with JSON values, bound as text of the types that the server infers.
-pub(crate) async fn values_of<C: GenericClient>(
-    client: &C,
+async fn values_of(
+    session: &Session,
     statement: &Statement,
     params: &[Value],
 ) -> Result<Rows, TxError> {
-    if statement.params().len() != params.len() {
-        return Err(TxError::Parameters {
-            wanted: statement.params().len(),
-            given: params.len(),
-        });
-    }
+    check_count(statement.params().len(), params)?;
     let bound: Vec<TextParam<'_>> = params.iter().map(TextParam).collect();
     let refs: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|p| p as &(dyn ToSql + Sync)).collect();
-    let is_void = |column: &Column| column.type_() == &Type::VOID;
-    if statement.columns().iter().all(is_void) {
-        let count = client.execute(statement, &refs).await?;
+    if !statement.returns_values() {
+        let count = session.execute(statement, &refs).await?;
         return Ok(Rows {
             rows: Vec::new(),
             count,
         });
     }
-    let rows = client.query(statement, &refs).await?;
-    let rows = rows
-        .iter()
-        .map(row_to_value)
-        .collect::<Result<Vec<_>, _>>()?;
+    let rows = as_values(&session.query(statement, &refs).await?)?;
     Ok(Rows {
         count: rows.len() as u64,
         rows,
     })
+}
+
+/// The rows of a query in somebody else's transaction, with parameters as [`PhaseTx::query_values`] binds them.
+pub(crate) async fn values_in(
+    transaction: &tokio_postgres::Transaction<'_>,
+    sql: &str,
+    params: &[Value],
+) -> Result<Vec<Value>, TxError> {
+    let statement = transaction.prepare(sql).await?;
+    check_count(statement.params().len(), params)?;
+    let bound: Vec<TextParam<'_>> = params.iter().map(TextParam).collect();
+    let refs: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|p| p as &(dyn ToSql + Sync)).collect();
+    as_values(&transaction.query(&statement, &refs).await?)
+}
+
+fn check_count(wanted: usize, params: &[Value]) -> Result<(), TxError> {
+    let given = params.len();
+    if wanted == given {
+        Ok(())
+    } else {
+        Err(TxError::Parameters { wanted, given })
+    }
+}
+
+fn as_values(rows: &[Row]) -> Result<Vec<Value>, TxError> {
+    Ok(rows.iter().map(row_to_value).collect::<Result<_, _>>()?)
 }
 
 /// The first word of a statement, when it is one that an adapter may not use.

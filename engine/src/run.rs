@@ -197,7 +197,7 @@ impl Inner {
         &self,
         session: &Session,
         statement: Statement,
-    ) -> Result<tokio_postgres::Statement, DbError> {
+    ) -> Result<crate::db::Statement, DbError> {
         Ok(session.prepare_cached(self.sql.text(statement)).await?)
     }
 

@@ -20,7 +20,7 @@ use crate::engine::{Engine, Inner};
 use crate::error::Error;
 use crate::log::Pages;
 use crate::phase::Limits;
-use crate::phase_tx::values_of;
+use crate::phase_tx::values_in;
 use crate::run::{Blob, Live};
 use crate::snapshot::{check_expectations, resolve};
 use crate::start::{OPEN_MS, Opened, Opening, Start, Started, push_opened, same_run, start_error};
@@ -206,10 +206,8 @@ impl Inner {
                 let set = transaction.query_one(set_role, &[role]).await;
                 set.map_err(DbError::from)?;
             }
-            let statement = transaction.prepare(&query.sql).await;
-            let statement = statement.map_err(DbError::from)?;
-            let rows = values_of(transaction, &statement, &params).await;
-            let rows = rows.map_err(|error| Error::Adapter(error.into()))?.rows;
+            let rows = values_in(transaction, &query.sql, &params).await;
+            let rows = rows.map_err(|error| Error::Adapter(error.into()))?;
             if query.role.is_some() {
                 let set = transaction.query_one(set_role, &[&"none"]).await;
                 set.map_err(DbError::from)?;

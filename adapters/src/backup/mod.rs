@@ -366,7 +366,7 @@ async fn look(
 ) -> Result<(), TxError> {
     let prepared = tx.prepare(&query.sql).await?;
     findings.extend(parameters(path, &prepared, query.params.len()));
-    findings.extend(kept_columns(path, prepared.columns()));
+    findings.extend(kept_columns(path, &prepared.columns()));
     let plan = explain(tx, &query.sql).await?;
     findings.extend(unplanned(path, &plan));
     if !plan.modified.is_empty() {

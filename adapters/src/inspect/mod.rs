@@ -13,11 +13,10 @@ pub(crate) mod proof;
 pub(crate) mod rights;
 
 use redress::adapter::{AdapterError, Finding};
-use redress::db::{class_of_sqlstate, column_is_kept};
+use redress::db::{Column, Statement, class_of_sqlstate, column_is_kept};
 use redress::phase_tx::TxError;
 use redress_ledger::Class;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Column, Statement};
 
 use self::plan::Plan;
 use crate::finding::{COLUMNS, NOT_A_JUDGEMENT, NOT_ACCEPTED, PARAMETERS, finding};

@@ -75,11 +75,11 @@ async fn statement(
     findings.extend(parameters(path, &prepared, stmt.params.len()));
     match stmt.form {
         Form::Rows if stmt.keep_as.is_some() => {
-            findings.extend(kept_columns(path, prepared.columns()));
+            findings.extend(kept_columns(path, &prepared.columns()));
         }
         Form::Rows => {}
         Form::Keys => {
-            let one = matches!(prepared.columns(), [column] if is_key(column.type_()));
+            let one = matches!(prepared.columns().as_slice(), [column] if is_key(column.type_()));
             if !one {
                 let message = "`form: keys` keeps one column of integers, uuids or texts";
                 findings.push(finding(path, COLUMNS, message));

@@ -108,7 +108,8 @@ pub fn class_of_sqlstate(code: &Sqlstate) -> Class {
         "RDS01" | "RDS03" | "RDS04" => Class::Refused,
         "RDS02" => Class::Kill,
         // A prepared statement whose result changed under it; the session's statements are forgotten before the retry.
-        "0A000" => Class::Retry,
+        // Likewise a named statement that a pooler's other server process does not know.
+        "0A000" | "26000" => Class::Retry,
         "40001" | "40P01" | "55P03" | "57014" | "25P03" => Class::Retry,
         "57P01" | "57P02" | "57P03" | "57P05" => Class::Retry,
         "XX001" | "XX002" => Class::Kill,

@@ -1,19 +1,16 @@
 //! The pool: deadpool over our own connector, which reads notices and knows the server it must meet.
 
 use std::future::poll_fn;
-use std::ops::Deref;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
-use tokio::task::AbortHandle;
 use tokio_postgres::{AsyncMessage, Config, NoTls};
 
-use super::DbError;
+use super::{DbError, Pooler, Session};
 
 /// How long a caller waits for a session of a pool that is too small for what is going on.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,56 +26,8 @@ const SIDE_SESSIONS_MAX: usize = 4;
 /// the transaction sets what it does not find.
 const SETTINGS: &str = "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=iso_8601 \
                         -c bytea_output=hex -c extra_float_digits=1";
-/// Undoes what an adapter may have left; keeps prepared statements. The BEGIN is for ROLLBACK's sake: alone it would
-/// write a warning into the server's log each time.
-const RESET: &str = "begin; rollback; reset session authorization; reset all; unlisten *; close all; \
-                     discard sequences; discard temp; select pg_advisory_unlock_all()";
-
 /// A pool of sessions.
 pub type Pool = managed::Pool<Manager>;
-
-/// One connection with its statement cache and the warnings that came on it.
-pub struct Session {
-    client: ClientWrapper,
-    warnings: Arc<Mutex<Vec<String>>>,
-    used: AtomicBool,
-    abandoned: AtomicBool,
-    wire: AbortHandle,
-}
-
-impl Session {
-    /// The first warning since the last call, with its SQLSTATE in brackets.
-    pub fn take_warning(&self) -> Option<String> {
-        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = warnings.first().cloned();
-        warnings.clear();
-        first
-    }
-
-    /// Ends the connection without waiting for an answer; the server notices or ends the session by its own limits.
-    pub(crate) fn abandon(&self) {
-        self.abandoned.store(true, Ordering::Relaxed);
-        self.wire.abort();
-    }
-
-    /// Whether the connection is gone.
-    pub fn is_closed(&self) -> bool {
-        self.abandoned.load(Ordering::Relaxed) || self.client.is_closed()
-    }
-
-    /// Marks that statements of somebody else ran here: the session is cleaned before its next use.
-    pub(crate) fn mark_used(&self) {
-        self.used.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Deref for Session {
-    type Target = ClientWrapper;
-
-    fn deref(&self) -> &ClientWrapper {
-        &self.client
-    }
-}
 
 /// Makes sessions for one database.
 pub struct Manager {
@@ -140,17 +89,11 @@ impl managed::Manager for Manager {
     }
 
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<DbError> {
-        if session.is_closed() {
-            return Err(RecycleError::message("closed"));
+        match session.clean().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(RecycleError::message("closed")),
+            Err(error) => Err(RecycleError::Backend(error.into())),
         }
-        if session.used.swap(false, Ordering::Relaxed) {
-            session
-                .batch_execute(RESET)
-                .await
-                .map_err(|e| RecycleError::Backend(e.into()))?;
-            session.take_warning();
-        }
-        Ok(())
     }
 }
 
@@ -211,13 +154,8 @@ pub async fn connect(config: &Config) -> Result<Session, DbError> {
         }
     });
     let wire = task.abort_handle();
-    Ok(Session {
-        client: ClientWrapper::new(client, task),
-        warnings,
-        used: AtomicBool::new(false),
-        abandoned: AtomicBool::new(false),
-        wire,
-    })
+    let client = ClientWrapper::new(client, task);
+    Ok(Session::new(client, Pooler::None, warnings, wire))
 }
 
 fn unreachable(error: tokio_postgres::Error) -> DbError {

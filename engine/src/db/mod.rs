@@ -10,9 +10,13 @@
 
 mod failure;
 mod manager;
+mod session;
+mod statement;
 mod value;
 
 pub use failure::{DbError, Sqlstate, class_of_sqlstate};
 pub(crate) use manager::side_pool;
-pub use manager::{Manager, Pool, Session, connect, pool};
+pub use manager::{Manager, Pool, connect, pool};
+pub use session::{Pooler, Session};
+pub use statement::{Asked, Column, Question, Statement};
 pub use value::{TextParam, ValueError, column_is_kept, row_to_value};

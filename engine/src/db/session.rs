@@ -1,0 +1,413 @@
+//! One connection, straight to the server or through a pooler that hands out another server process each transaction.
+//!
+//! Straight, statements are prepared by name and kept. Through a pooler ([`Pooler::Transaction`]) nothing may be left in
+//! a server process: a statement is described once inside a transaction, its types are kept here, and from then on
+//! it is sent whole, unnamed, with those types; what an adapter left is cleaned away in the message that ends the
+//! transaction.
+//!
+//! **Invariant:** behind a pooler no named statement, setting, temporary table or lock of ours outlives a transaction.
+//!
+//! **Not here:** making the connection ([`super::connect`]), lending it (the pool).
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use deadpool_postgres::ClientWrapper;
+use tokio::task::AbortHandle;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Error, Row, RowStream, SimpleQueryMessage};
+
+use super::statement::{Asked, Kind, Question, Statement, Typed};
+
+/// Statements whose types are kept a session, behind a pooler.
+const DESCRIBED_MAX: usize = 4_096;
+/// Undoes what an adapter may have left; keeps prepared statements. The BEGIN is for ROLLBACK's sake: alone it would
+/// write a warning into the server's log each time.
+const RESET: &str = "begin; rollback; reset session authorization; reset all; unlisten *; close all; \
+                     discard sequences; discard temp; select pg_advisory_unlock_all()";
+/// The same, in the message that ends a transaction: behind a pooler the next message may meet another process.
+const RESET_AFTER_COMMIT: &str = "commit; reset session authorization; reset all; unlisten *; close all; \
+                                  discard sequences; discard temp; select pg_advisory_unlock_all()";
+/// What ROLLBACK does not undo.
+const RESET_AFTER_ROLLBACK: &str = "rollback; discard sequences; select pg_advisory_unlock_all()";
+/// Drops the statements by which the driver asked for types it did not know. By name: a pooler of a newer kind keeps
+/// statements of its own there.
+const FORGET_DRIVERS: &str = "do $redress$ declare one text; begin for one in select name from \
+    pg_catalog.pg_prepared_statements where name ~ '^s[0-9]+$' loop execute pg_catalog.format('deallocate %I', one); \
+    end loop; end $redress$";
+
+/// What stands between us and the server.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Pooler {
+    /// Nothing, or something that lends a server process for as long as we are connected.
+    #[default]
+    None,
+    /// One that lends a server process for a transaction (pgbouncer's `pool_mode = transaction`).
+    Transaction,
+}
+
+/// One connection with its statements and the warnings that came on it.
+pub struct Session {
+    client: ClientWrapper,
+    pooler: Pooler,
+    warnings: Arc<Mutex<Vec<String>>>,
+    used: AtomicBool,
+    abandoned: AtomicBool,
+    inside: AtomicBool,
+    /// The driver left named statements behind: they are dropped with the transaction, and the session after it.
+    tainted: AtomicBool,
+    described: tokio::sync::Mutex<HashMap<Box<str>, Arc<Typed>>>,
+    wire: AbortHandle,
+}
+
+impl Session {
+    pub(super) fn new(
+        client: ClientWrapper,
+        pooler: Pooler,
+        warnings: Arc<Mutex<Vec<String>>>,
+        wire: AbortHandle,
+    ) -> Self {
+        Self {
+            client,
+            pooler,
+            warnings,
+            used: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+            inside: AtomicBool::new(false),
+            tainted: AtomicBool::new(false),
+            described: tokio::sync::Mutex::new(HashMap::new()),
+            wire,
+        }
+    }
+
+    /// Makes a statement ready without keeping it.
+    ///
+    /// # Errors
+    /// The server's answer.
+    pub async fn prepare(&self, sql: &str) -> Result<Statement, Error> {
+        match self.pooler {
+            Pooler::None => Ok(Statement(Kind::Named(self.client.prepare(sql).await?))),
+            Pooler::Transaction => self.prepare_cached(sql).await,
+        }
+    }
+
+    /// Makes a statement ready, or takes it from those that this session has ready.
+    ///
+    /// # Errors
+    /// The server's answer.
+    pub async fn prepare_cached(&self, sql: &str) -> Result<Statement, Error> {
+        match self.pooler {
+            Pooler::None => {
+                let statement = self.client.prepare_cached(sql).await?;
+                Ok(Statement(Kind::Named(statement)))
+            }
+            Pooler::Transaction => Ok(Statement(Kind::Typed(self.described(sql).await?))),
+        }
+    }
+
+    /// Runs a statement and returns its rows.
+    ///
+    /// # Errors
+    /// The server's answer.
+    pub async fn query<Q>(
+        &self,
+        question: &Q,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error>
+    where
+        Q: Question + ?Sized,
+    {
+        match self.ready(question, params.len()).await? {
+            Ready::Text(sql) => self.client.query(sql, params).await,
+            Ready::Named(statement) => self.client.query(statement, params).await,
+            Ready::Typed(one) => {
+                let params = typed(&one, params);
+                let rows = self.client.query_typed(&one.sql, &params).await;
+                self.heed(&one, rows).await
+            }
+        }
+    }
+
+    /// Runs a statement that returns one row.
+    ///
+    /// # Errors
+    /// The server's answer; another number of rows.
+    pub async fn query_one<Q>(
+        &self,
+        question: &Q,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Row, Error>
+    where
+        Q: Question + ?Sized,
+    {
+        match self.ready(question, params.len()).await? {
+            Ready::Text(sql) => self.client.query_one(sql, params).await,
+            Ready::Named(statement) => self.client.query_one(statement, params).await,
+            Ready::Typed(one) => {
+                let params = typed(&one, params);
+                let row = self.client.query_typed_one(&one.sql, &params).await;
+                self.heed(&one, row).await
+            }
+        }
+    }
+
+    /// Runs a statement that returns one row or none.
+    ///
+    /// # Errors
+    /// The server's answer; more than one row.
+    pub async fn query_opt<Q>(
+        &self,
+        question: &Q,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, Error>
+    where
+        Q: Question + ?Sized,
+    {
+        match self.ready(question, params.len()).await? {
+            Ready::Text(sql) => self.client.query_opt(sql, params).await,
+            Ready::Named(statement) => self.client.query_opt(statement, params).await,
+            Ready::Typed(one) => {
+                let params = typed(&one, params);
+                let row = self.client.query_typed_opt(&one.sql, &params).await;
+                self.heed(&one, row).await
+            }
+        }
+    }
+
+    /// Runs a statement and hands its rows over as they come.
+    ///
+    /// # Errors
+    /// The server's answer.
+    pub async fn query_raw<Q>(
+        &self,
+        question: &Q,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<RowStream, Error>
+    where
+        Q: Question + ?Sized,
+    {
+        let given = params.iter().copied();
+        match self.ready(question, params.len()).await? {
+            Ready::Text(sql) => self.client.query_raw(sql, given).await,
+            Ready::Named(statement) => self.client.query_raw(statement, given).await,
+            Ready::Typed(one) => {
+                let rows = self
+                    .client
+                    .query_typed_raw(&one.sql, typed(&one, params))
+                    .await;
+                self.heed(&one, rows).await
+            }
+        }
+    }
+
+    /// Runs a statement and returns how many rows it touched.
+    ///
+    /// # Errors
+    /// The server's answer.
+    pub async fn execute<Q>(
+        &self,
+        question: &Q,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, Error>
+    where
+        Q: Question + ?Sized,
+    {
+        match self.ready(question, params.len()).await? {
+            Ready::Text(sql) => self.client.execute(sql, params).await,
+            Ready::Named(statement) => self.client.execute(statement, params).await,
+            Ready::Typed(one) => {
+                let params = typed(&one, params);
+                let count = self.client.execute_typed(&one.sql, &params).await;
+                self.heed(&one, count).await
+            }
+        }
+    }
+
+    /// Runs statements without parameters in one message; BEGIN, COMMIT and ROLLBACK come this way.
+    ///
+    /// # Errors
+    /// The server's answer.
+    pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
+        match self.pooler {
+            Pooler::None => self.client.batch_execute(sql).await,
+            Pooler::Transaction => self.client.batch_execute(&self.follow(sql)).await,
+        }
+    }
+
+    /// Runs statements without parameters in one message and returns their rows as text.
+    ///
+    /// # Errors
+    /// The server's answer.
+    pub async fn simple_query(&self, sql: &str) -> Result<Vec<SimpleQueryMessage>, Error> {
+        self.client.simple_query(sql).await
+    }
+
+    /// What stands between us and the server.
+    pub fn pooler(&self) -> Pooler {
+        self.pooler
+    }
+
+    /// The first warning since the last call, with its SQLSTATE in brackets.
+    pub fn take_warning(&self) -> Option<String> {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = warnings.first().cloned();
+        warnings.clear();
+        first
+    }
+
+    /// Ends the connection without waiting for an answer; the server notices or ends the session by its own limits.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        self.wire.abort();
+    }
+
+    /// Whether the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed) || self.client.is_closed()
+    }
+
+    /// Marks that statements of somebody else ran here: the session is cleaned before its next use.
+    pub(crate) fn mark_used(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes the session fit for somebody else; false when it had better be made anew.
+    pub(super) async fn clean(&self) -> Result<bool, Error> {
+        if self.is_closed() || self.tainted.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        if self.used.swap(false, Ordering::Relaxed) {
+            self.client.batch_execute(RESET).await?;
+            self.inside.store(false, Ordering::Relaxed);
+            self.take_warning();
+        }
+        Ok(true)
+    }
+
+    /// Whether this session had better not be used for a next transaction: the driver would ask for types by names that
+    /// are gone.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.tainted.load(Ordering::Relaxed) && !self.inside.load(Ordering::Relaxed)
+    }
+
+    /// Forgets every statement that was made ready: a result changed under one of them.
+    pub(crate) async fn forget_statements(&self) {
+        self.client.statement_cache.clear();
+        self.described.lock().await.clear();
+    }
+
+    async fn ready<'a, Q>(&self, question: &'a Q, given: usize) -> Result<Ready<'a>, Error>
+    where
+        Q: Question + ?Sized,
+    {
+        let one = match (question.asked(), self.pooler) {
+            (Asked::Text(sql), Pooler::None) => return Ok(Ready::Text(sql)),
+            (Asked::Text(sql), Pooler::Transaction) => self.described(sql).await?,
+            (Asked::Ready(Statement(Kind::Named(named))), _) => return Ok(Ready::Named(named)),
+            (Asked::Ready(Statement(Kind::Typed(typed))), _) => Arc::clone(typed),
+        };
+        if one.params.len() != given {
+            // The driver's own words for it, without sending anything; the server's would look like a broken wire.
+            self.client
+                .query(&self.client.prepare(&one.sql).await?, &[])
+                .await?;
+        }
+        Ok(Ready::Typed(one))
+    }
+
+    /// The types of a statement, asked once a session.
+    async fn described(&self, sql: &str) -> Result<Arc<Typed>, Error> {
+        // Held while the server is asked: two askers would end each other's transactions.
+        let mut described = self.described.lock().await;
+        if let Some(known) = described.get(sql) {
+            return Ok(Arc::clone(known));
+        }
+        let outside = !self.inside.load(Ordering::Relaxed);
+        if outside {
+            self.client.batch_execute("begin").await?;
+        }
+        let statement = self.client.prepare(sql).await;
+        // Dropping it sends its Close now, while the same server process still listens to us.
+        let typed = statement.map(|statement| Typed::of(sql, &statement));
+        if typed.as_ref().is_ok_and(Typed::has_foreign_types) {
+            self.tainted.store(true, Ordering::Relaxed);
+        }
+        if outside {
+            let end = self.ending("rollback").into_owned();
+            self.client.batch_execute(&end).await?;
+        }
+        let typed = Arc::new(typed?);
+        if described.len() >= DESCRIBED_MAX {
+            described.clear();
+        }
+        described.insert(sql.into(), Arc::clone(&typed));
+        Ok(typed)
+    }
+
+    /// A statement whose types no longer fit (a column was altered) is described anew by who asks next.
+    async fn heed<T>(&self, one: &Typed, answer: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &answer
+            && let Some(code) = error.code()
+            && code.code().starts_with("42")
+        {
+            self.described.lock().await.remove(&one.sql);
+        }
+        answer
+    }
+
+    /// Keeps track of the transaction, and cleans in the message that ends it.
+    fn follow<'a>(&self, sql: &'a str) -> Cow<'a, str> {
+        let text = sql.trim_start();
+        let word = text.split(|c: char| !c.is_ascii_alphabetic()).next();
+        match word.unwrap_or_default() {
+            "begin" => self.inside.store(true, Ordering::Relaxed),
+            "commit" => return self.ended("commit", sql),
+            "rollback" if !text.starts_with("rollback to") => return self.ended("rollback", sql),
+            _ => {}
+        }
+        Cow::Borrowed(sql)
+    }
+
+    fn ended<'a>(&self, word: &'static str, sql: &'a str) -> Cow<'a, str> {
+        self.inside.store(false, Ordering::Relaxed);
+        if sql == word {
+            self.ending(word)
+        } else {
+            Cow::Borrowed(sql)
+        }
+    }
+
+    fn ending(&self, word: &'static str) -> Cow<'static, str> {
+        let used = self.used.swap(false, Ordering::Relaxed);
+        let end = match (word, used) {
+            ("commit", true) => RESET_AFTER_COMMIT,
+            ("rollback", true) => RESET_AFTER_ROLLBACK,
+            (word, _) => word,
+        };
+        if self.tainted.load(Ordering::Relaxed) {
+            Cow::Owned(format!("{end}; {FORGET_DRIVERS}"))
+        } else {
+            Cow::Borrowed(end)
+        }
+    }
+}
+
+/// How a statement is sent.
+enum Ready<'a> {
+    Text(&'a str),
+    Named(&'a tokio_postgres::Statement),
+    Typed(Arc<Typed>),
+}
+
+fn typed<'a>(
+    one: &Typed,
+    params: &[&'a (dyn ToSql + Sync)],
+) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+    params
+        .iter()
+        .copied()
+        .zip(one.params.iter().cloned())
+        .collect()
+}
