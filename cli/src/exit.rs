@@ -97,7 +97,7 @@ impl Exit {
             974 | 976 | 977 | 983 => Self::Refused,
             978 | 979 => Self::Verification,
             980 | 982 => Self::Person,
-            910..=912 | 914..=917 | 919 | 923 | 925 => Self::Refused,
+            910..=912 | 914..=917 | 919 | 923 | 925 | 935 => Self::Refused,
             913 | 924 => Self::Usage,
             918 | 920 | 927 => Self::Configuration,
             922 => Self::Verification,

@@ -75,6 +75,25 @@ pub fn input(text: &str) -> Result<Value, Fail> {
     }
 }
 
+/// SQL statements: the text itself, `@FILE`, or `@-` for standard input.
+///
+/// # Errors
+/// RD0910, RD0911 when they cannot be read or are too large; RD0912 when they are not UTF-8 text.
+pub fn statements(text: &str) -> Result<String, Fail> {
+    let bytes = match text.strip_prefix('@') {
+        None => return Ok(text.to_owned()),
+        Some("-") => {
+            let bytes = take(io::stdin().lock(), INPUT_BYTES_MAX + 1).map_err(|error| {
+                Fail::own("RD0910", format!("cannot read standard input: {error}"))
+            })?;
+            not_larger(bytes, INPUT_BYTES_MAX, &"standard input")?
+        }
+        Some(file) => read_file(Path::new(file), INPUT_BYTES_MAX)?,
+    };
+    String::from_utf8(bytes)
+        .map_err(|_| Fail::own("RD0912", format!("not UTF-8 text, in {}", &text[1..])))
+}
+
 /// One JSON value, strictly.
 ///
 /// # Errors

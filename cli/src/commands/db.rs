@@ -3,7 +3,8 @@
 use redress::schema::{self, SCHEMA_VERSION};
 use serde_json::json;
 
-use crate::cluster::{self, Options, PrivateCluster, Status};
+use crate::cluster::{self, Options, PrivateCluster, Status, Stop};
+use crate::commands::query;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::{Place, default_origin, open, redress_sql, url_of};
@@ -15,6 +16,12 @@ pub enum Command {
     Up,
     /// Stop the private server; its data stays
     Down,
+    /// Remove the private server with all that is in it; no other database is touched
+    Remove {
+        /// Say that everything in it may go
+        #[arg(long)]
+        yes: bool,
+    },
     /// Say which database would be used, and what stands there
     Status,
     /// Install or upgrade the schema in the database of --database
@@ -22,6 +29,12 @@ pub enum Command {
         /// The name of a new ledger [default: redress.local/AN-ID]
         #[arg(long, value_name = "NAME")]
         origin: Option<String>,
+    },
+    /// Send your own statements and print what they give: one transaction, all of it or nothing
+    Sql {
+        /// The statements: a text, @FILE, or @- for standard input
+        #[arg(value_name = "SQL|@FILE")]
+        statements: String,
     },
 }
 
@@ -33,8 +46,10 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
     match command {
         Command::Up => up(place).await,
         Command::Down => down(place),
+        Command::Remove { yes } => remove(place, *yes),
         Command::Status => status(place).await,
         Command::Migrate { origin } => migrate(place, origin.as_deref()).await,
+        Command::Sql { statements } => query::query(place, statements).await,
     }
 }
 
@@ -67,6 +82,28 @@ fn down(place: &Place) -> Result<Exit, Fail> {
             "the private server is stopped"
         } else {
             "no private server was running"
+        });
+    }
+    Ok(Exit::Done)
+}
+
+fn remove(place: &Place, yes: bool) -> Result<Exit, Fail> {
+    let dir = place.cluster_dir()?;
+    let was = !matches!(cluster::status(&dir)?, Status::Missing);
+    if was && !yes {
+        let text = "every row in the private server would be gone: say so with --yes";
+        return Err(Fail::own("RD0913", text));
+    }
+    cluster::remove(&dir, Stop::Fast)?;
+    if place.say.is_json() {
+        place
+            .say
+            .value(&json!({"schema": 1, "removed": was, "errors": []}))?;
+    } else {
+        place.say.notice(if was {
+            "the private server is gone"
+        } else {
+            "there is no private server"
         });
     }
     Ok(Exit::Done)

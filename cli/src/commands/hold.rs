@@ -29,8 +29,9 @@ pub struct HoldArgs {
 /// What to release.
 #[derive(Debug, clap::Args)]
 pub struct ReleaseArgs {
-    /// The hold's id (or the end or beginning of it), or `kill` for the switch
-    #[arg(value_name = "HOLD|kill")]
+    /// The hold's id (or the end or beginning of it), what it is on when it is the only one there (`subject:TEXT`, as
+    /// `redress holds` lists it), or `kill` for the switch
+    #[arg(value_name = "HOLD|SCOPE|kill")]
     pub what: String,
     /// Why
     #[arg(long, value_name = "TEXT")]
@@ -251,11 +252,15 @@ pub async fn release(place: &Place, args: &ReleaseArgs) -> Result<Exit, Fail> {
     Ok(if done { Exit::Done } else { Exit::Approvals })
 }
 
-/// The hold that is meant: its id, or a beginning or an end of it that only it has.
+/// The hold that is meant: its id, a beginning or an end of it that only it has, or what only it is on.
 fn one_of<'h>(holds: &'h [Hold], text: &str) -> Result<&'h Hold, Fail> {
     let unknown = || Fail::from(Error::UnknownHold(text.to_owned()));
     let matching: Vec<&Hold> = match text.parse::<Uuid>() {
         Ok(id) => holds.iter().filter(|hold| hold.id == id).collect(),
+        Err(_) if text == "all" || text.contains(':') => holds
+            .iter()
+            .filter(|hold| scope_text(hold) == text)
+            .collect(),
         Err(_) if text.len() < PREFIX_CHARS_MIN => Vec::new(),
         Err(_) => {
             let fits = |hold: &&Hold| {

@@ -22,6 +22,7 @@ pub mod look;
 pub mod page;
 pub mod plan;
 pub mod postings;
+pub mod query;
 pub mod rehearse;
 pub mod rewind;
 pub mod run;

@@ -138,6 +138,13 @@ pub(super) const PAGES: &[Page] = &[
         "Correct what the message names; what is not understood allows nothing, so nothing goes on without it.",
     ),
     page(
+        "RD0935",
+        "your own statements were refused",
+        "The server refused one of the statements that `redress db sql` was given.",
+        "Nothing of this call stands, unless its text has a commit of its own; no record speaks of it.",
+        "Correct what the server names. Statements that may not be in a transaction are sent one a call.",
+    ),
+    page(
         "RD0950",
         "the folder is somebody else's",
         "The folder is not empty and holds no private server.",

@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::process::Stdio;
 
+use serde_json::json;
+
 use crate::kit::{Kit, command, ended};
 
 #[test]
@@ -181,4 +183,52 @@ fn an_audit_without_roots_is_incomplete() {
     kit.ok(&kit.signed(&["approve", &run]));
     std::fs::remove_file(kit.state().join("trust")).unwrap();
     assert_eq!(kit.json(&["audit", "verify"], 8)["verdict"], "incomplete");
+}
+
+/// One call is one transaction; what the server refuses has a code and changes nothing.
+#[test]
+fn own_statements_are_sent_as_they_stand_all_or_none() {
+    let kit = Kit::new();
+    let value = kit.json(
+        &[
+            "db",
+            "sql",
+            "create table public.t (n int, what text); insert into public.t values (1, null), (2, 'b'); \
+             select n, what from public.t order by n",
+        ],
+        0,
+    );
+    let rows = json!({"columns": ["n", "what"], "rows": [["1", null], ["2", "b"]]});
+    let answers = json!([{"changed": 0}, {"changed": 2}, rows]);
+    assert_eq!(value["answers"], answers);
+    let text = "insert into public.t values (3, 'c'); select nothing";
+    let refused = kit.refused(&["db", "sql", text], 4, "RD0935");
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.ends_with("[42703]"), "{message}");
+    let file = kit.write("count.sql", b"select count(*) from public.t");
+    assert!(
+        kit.ok(&["db", "sql", &format!("@{file}")])
+            .out
+            .contains("\n 2")
+    );
+    kit.refused(&["db", "sql", "@nowhere.sql"], 4, "RD0910");
+}
+
+/// What `hold` was given, `release` takes, as long as it is clear which hold is meant.
+#[test]
+fn a_hold_is_released_by_what_it_is_on_when_it_is_the_only_one() {
+    let kit = Kit::shop();
+    kit.ok(&["hold", "subject:A:1", "--reason", "one"]);
+    let release = |scope| kit.signed(&["release", scope, "--reason", "over"]);
+    kit.refused(&release("subject:A"), 4, "RD0215");
+    kit.refused(&release("saga:A:1"), 4, "RD0215");
+    kit.ok(&release("subject:A:1"));
+    kit.refused(&release("subject:A:1"), 4, "RD0215");
+    kit.ok(&["hold", "all", "--reason", "two"]);
+    kit.ok(&["hold", "all", "--reason", "three"]);
+    kit.refused(&release("all"), 4, "RD0919");
+    assert_eq!(
+        kit.json(&["holds"], 0)["holds"].as_array().unwrap().len(),
+        2
+    );
 }
