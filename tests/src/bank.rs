@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::database::{TestDatabase, fresh_database, query_text};
 use crate::lab;
+use crate::pooler::engine_url;
 use crate::worker;
 
 /// How many accounts there are; each begins with 1000.
@@ -112,7 +113,7 @@ impl Bank {
 
     /// An engine over this URL or another one to the same database.
     pub fn builder(&self, url: &str) -> Builder {
-        let pool = redress::db::pool(url, 24).expect("a URL that parses");
+        let pool = redress::db::pool(&engine_url(url), 24).expect("a URL that parses");
         Engine::builder(pool)
             .adapters(redress_adapters::standard())
             .adapters(worker::adapters())

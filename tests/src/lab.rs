@@ -10,6 +10,7 @@ use redress::{Builder, Engine, RunRow, SchemaName};
 use tempfile::TempDir;
 
 use crate::database::{TestDatabase, fresh_database, query_text, try_query_text};
+use crate::pooler::engine_url;
 
 /// A shop that knows nothing of Redress: stock, reservations, invoices.
 pub const SHOP: &str = include_str!("shop.sql");
@@ -89,7 +90,7 @@ impl Lab {
 
     /// An engine with the standard adapters and the state folder, over this URL or another one to the same database.
     pub fn builder(&self, url: &str) -> Builder {
-        let pool = redress::db::pool(url, 40).expect("a URL that parses");
+        let pool = redress::db::pool(&engine_url(url), 40).expect("a URL that parses");
         Engine::builder(pool)
             .adapters(redress_adapters::standard())
             .trust(self.trust())

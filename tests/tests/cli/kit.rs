@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use redress_tests::{TestDatabase, fresh_database, redress_bin};
+use redress_tests::{TestDatabase, engine_url, fresh_database, redress_bin};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -194,7 +194,7 @@ pub fn command(dir: &Path, url: Option<&str>, arguments: &[&str]) -> Command {
         .env("REDRESS_KEY_PASSPHRASE_FILE", dir.join("pass"))
         .stdin(Stdio::null());
     match url {
-        Some(url) => command.env("REDRESS_DATABASE_URL", url),
+        Some(url) => command.env("REDRESS_DATABASE_URL", engine_url(url)),
         None => command.env_remove("REDRESS_DATABASE_URL"),
     };
     command
