@@ -6,15 +6,16 @@
 use std::path::{Component, Path, PathBuf};
 
 use redress_ledger::Class;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::file::File;
 use crate::fileset;
 use crate::told::NotifyConfig;
 
-/// A worker's own configuration, as `redress.toml` has it.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(deny_unknown_fields, default)]
+/// A worker's own configuration: the part of a `redress.toml` that says what definitions may reach.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Config {
     /// What `command` may run.
     pub command: CommandConfig,
@@ -27,7 +28,7 @@ pub struct Config {
 }
 
 /// What `command` may run.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct CommandConfig {
     /// Executables, as absolute paths.
@@ -37,7 +38,7 @@ pub struct CommandConfig {
 }
 
 /// What `http` may reach.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
     /// Hosts: `api.example` (any port), `api.example:8443`, or `http://intern.example:8080` without TLS. A loopback
@@ -56,8 +57,15 @@ pub struct HttpConfig {
 #[non_exhaustive]
 pub enum ConfigError {
     /// Not TOML, an unknown key, or a value of another type.
-    #[error("the configuration cannot be read: {0}")]
-    Shape(String),
+    #[error("line {line}, column {column}: {message}")]
+    Shape {
+        /// The line, from 1.
+        line: u32,
+        /// The column, from 1.
+        column: u32,
+        /// What is wrong.
+        message: String,
+    },
     /// A path that another working folder would turn into another one.
     #[error("{key} lists absolute paths without `..`, this is none: {path}")]
     Path {
@@ -91,7 +99,7 @@ impl ConfigError {
     /// What must be done.
     pub fn class(&self) -> Class {
         match self {
-            Self::Shape(_)
+            Self::Shape { .. }
             | Self::Path { .. }
             | Self::Host(_)
             | Self::Notify { .. }
@@ -101,15 +109,12 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Reads a configuration file's text.
+    /// Reads this part of a `redress.toml`; what the command goes by may stand beside it.
     ///
     /// # Errors
     /// [`ConfigError`], with line and column where the text is at fault.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let config: Self =
-            toml::from_str(text).map_err(|error| ConfigError::Shape(error.to_string()))?;
-        config.check()?;
-        Ok(config)
+        Ok(File::parse(text)?.adapters())
     }
 
     /// Judges what was read or built.

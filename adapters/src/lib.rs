@@ -19,6 +19,7 @@ pub mod backup;
 pub mod command;
 mod config;
 pub mod conformance;
+pub mod file;
 pub mod fileset;
 mod finding;
 pub mod gate;

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use redress::alert::{AlertSink, CommandSink};
 use redress::notify::Topic;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::{ConfigError, HttpConfig, is_plain};
 use crate::http::{Source, WebhookSink};
 
 /// One who is told: a program or a web hook.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct NotifyConfig {
     /// The name under which it is remembered how far it was told.
@@ -30,7 +31,7 @@ pub struct NotifyConfig {
 }
 
 /// A header whose value is a secret.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct HookSecret {
     /// The header's name.

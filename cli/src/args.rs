@@ -8,8 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use redress::SchemaName;
 
 use crate::commands::{
-    artefacts, audit, db, demo, drill, explain, fileset, hold, key, log, look, plan, postings,
-    rehearse, rewind, run, runbook, saga, show, start, work,
+    artefacts, audit, config, db, demo, drill, explain, fileset, hold, key, log, look, plan,
+    postings, rehearse, rewind, run, runbook, saga, show, start, work,
 };
 
 /// A saga engine for PostgreSQL whose undo can be trusted.
@@ -42,25 +42,21 @@ pub struct Globals {
     /// The database [env: REDRESS_DATABASE_URL, DATABASE_URL]
     #[arg(long, global = true, value_name = "URL")]
     pub database: Option<String>,
-    /// Folder for snapshots, holds, keys and artefacts [default: ~/.local/state/redress]
-    #[arg(long, global = true, value_name = "DIR", env = "REDRESS_STATE_DIR")]
+    /// Folder for snapshots, holds, keys and artefacts [env: REDRESS_STATE_DIR] [default: ~/.local/state/redress]
+    #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Whose signatures count [default: STATE/trust when it exists]
-    #[arg(long, global = true, value_name = "FILE", env = "REDRESS_TRUST")]
+    /// Whose signatures count [env: REDRESS_TRUST] [default: STATE/trust when it exists]
+    #[arg(long, global = true, value_name = "FILE")]
     pub trust: Option<PathBuf>,
-    /// What definitions may reach from this machine: programs, hosts, secrets [default: STATE/redress.toml when it exists]
-    #[arg(long, global = true, value_name = "FILE", env = "REDRESS_CONFIG")]
+    /// Standing settings, and what definitions may reach from this machine: programs, hosts, secrets [env:
+    /// REDRESS_CONFIG] [default: STATE/redress.toml, else /etc/redress/redress.toml, when it exists]
+    #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Who signs: a key file, or the name of a key in STATE/keys
+    /// Who signs: a key file, or the name of a key in STATE/keys [env: REDRESS_AS]
     #[arg(long = "as", global = true, value_name = "KEY")]
     pub signer: Option<String>,
-    /// File with the passphrase of the key
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "REDRESS_KEY_PASSPHRASE_FILE"
-    )]
+    /// File with the passphrase of the key [env: REDRESS_KEY_PASSPHRASE_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
     /// One JSON value on standard output
     #[arg(long, global = true, conflicts_with = "jsonl")]
@@ -68,7 +64,7 @@ pub struct Globals {
     /// One JSON value a line, for streams
     #[arg(long, global = true)]
     pub jsonl: bool,
-    /// Colour: always, never, or on a terminal without NO_COLOR
+    /// Colour: always, never, or on a terminal without NO_COLOR [env: REDRESS_COLOR]
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,
     /// Only errors on standard error
@@ -80,7 +76,7 @@ pub struct Globals {
     /// Never ask; fail and name the flag that is missing. Whoever names a key and gives its passphrase by a file means it
     #[arg(long, global = true)]
     pub non_interactive: bool,
-    /// The schema of the installation
+    /// The schema of the installation [env: REDRESS_SCHEMA]
     #[arg(long, global = true, value_name = "NAME", default_value = "redress")]
     pub schema: SchemaName,
 }
@@ -191,6 +187,8 @@ pub enum Command {
         #[command(subcommand)]
         command: drill::Command,
     },
+    /// What is in force here, and where it comes from: flags, environment, redress.toml
+    Config(config::Args),
     /// What an error code means and what to do
     Explain(explain::Args),
     /// Completions for a shell, on standard output
@@ -198,4 +196,15 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// Whether a configuration that is not understood must not stand in the way: what explains it, and what judges it.
+    pub fn goes_by_no_settings(&self) -> bool {
+        match self {
+            Self::Explain(_) | Self::Completions { .. } => true,
+            Self::Config(args) => args.check.is_some() || args.json_schema,
+            _ => false,
+        }
+    }
 }

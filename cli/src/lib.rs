@@ -19,37 +19,34 @@ pub mod place;
 pub mod read;
 pub mod say;
 pub mod secret;
+pub mod settings;
 pub mod text;
 
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Globals};
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
+use crate::say::Say;
+use crate::settings::Settings;
 
 /// Runs one command line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(without_cargos_dashes(arguments)) {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to standard output, where a closed pipe is no error.
-            let _ = error.print();
-            let exit = if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Done
-            };
-            return exit.into();
-        }
+    let (cli, settings) = match understood(&without_cargos_dashes(arguments)) {
+        Ok(understood) => understood,
+        Err(exit) => return exit.into(),
     };
     listen(&cli.globals);
-    let place = Place::new(cli.globals);
+    let place = Place::new(cli.globals, settings);
+    for warning in place.settings.warnings() {
+        place.say.notice(&warning);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -73,6 +70,33 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     }
     .into()
+}
+
+/// The command line, with what is in force where it says nothing; the exit status where there is nothing to do.
+fn understood(arguments: &[OsString]) -> Result<(Cli, Settings), Exit> {
+    let told = |error: clap::Error| {
+        // Help and version go to standard output, where a closed pipe is no error.
+        let _ = error.print();
+        match error.use_stderr() {
+            true => Exit::Usage,
+            false => Exit::Done,
+        }
+    };
+    let read = |command: clap::Command| {
+        let matches = command.try_get_matches_from(arguments)?;
+        Ok((Cli::from_arg_matches(&matches)?, matches))
+    };
+    let (cli, matches) = read(command_line()).map_err(told)?;
+    if cli.command.goes_by_no_settings() {
+        return Ok((cli, Settings::default()));
+    }
+    let settings = Settings::gather(&matches, &cli.globals, &settings::environment());
+    let settings = settings.map_err(|fail| {
+        fail.tell(&Say::new(&cli.globals));
+        fail.exit()
+    })?;
+    let (cli, _) = read(settings.onto(command_line())).map_err(told)?;
+    Ok((cli, settings))
 }
 
 /// Sends what the engine logs to standard error.

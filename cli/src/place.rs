@@ -25,6 +25,7 @@ use crate::cluster::{self, Options, PrivateCluster, Status};
 use crate::fail::Fail;
 use crate::read::read_bounded;
 use crate::say::Say;
+use crate::settings::Settings;
 
 /// Where a command works, and how it speaks.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct Place {
     pub globals: Globals,
     /// How it speaks.
     pub say: Say,
+    /// What is in force beyond the flags.
+    pub settings: Arc<Settings>,
     state: Option<PathBuf>,
 }
 
@@ -61,11 +64,12 @@ impl Default for Needs {
 }
 
 impl Place {
-    /// Takes the flags; nothing is touched yet.
-    pub fn new(globals: Globals) -> Self {
+    /// Takes the flags, and what is in force beyond them; nothing is touched yet.
+    pub fn new(globals: Globals, settings: Settings) -> Self {
         let state = globals.state_dir.clone().or_else(default_state);
         Self {
             say: Say::new(&globals),
+            settings: Arc::new(settings),
             globals,
             state,
         }
@@ -97,15 +101,19 @@ impl Place {
 
     /// The URL that was given, if one was.
     pub fn given_url(&self) -> Option<String> {
-        let from = |name: &str| env::var(name).ok();
-        [
-            self.globals.database.clone(),
-            from("REDRESS_DATABASE_URL"),
-            from("DATABASE_URL"),
-        ]
-        .into_iter()
-        .flatten()
-        .find(|url| !url.trim().is_empty())
+        let given = self.globals.database.clone();
+        given.filter(|url| !url.trim().is_empty())
+    }
+
+    /// The URL of whoever owns the schema, else that of every command.
+    ///
+    /// # Errors
+    /// As [`Place::url`].
+    pub async fn migration_url(&self) -> Result<String, Fail> {
+        match self.settings.url_beside("migrate") {
+            Some(url) => Ok(url.to_owned()),
+            None => self.url().await,
+        }
     }
 
     /// The trust file: the one that was named, else `STATE/trust`.
@@ -131,28 +139,9 @@ impl Place {
         read_trust(&path).map(Some)
     }
 
-    /// What definitions may reach from here; nothing when no file was named and there is no `STATE/redress.toml`.
-    ///
-    /// # Errors
-    /// RD0927 when the file cannot be read or understood.
-    pub fn config(&self) -> Result<Config, Fail> {
-        let path = match &self.globals.config {
-            Some(path) => path.clone(),
-            None => {
-                let path = self.state()?.join("redress.toml");
-                if !path.exists() {
-                    return Ok(Config::default());
-                }
-                path
-            }
-        };
-        let place = path.display();
-        let bytes = read_bounded(&path, CONFIG_BYTES_MAX).map_err(|error| {
-            let text = format!("the configuration cannot be read: {error}, {place}");
-            Fail::own("RD0927", text)
-        })?;
-        let text = String::from_utf8_lossy(&bytes);
-        Config::parse(&text).map_err(|error| Fail::own(error.code(), format!("{error}, {place}")))
+    /// What definitions may reach from here: nothing that no `redress.toml` lists.
+    pub fn config(&self) -> Config {
+        self.settings.adapters()
     }
 
     /// The URL that was given, else that of the private server, brought up if it does not run.
@@ -248,7 +237,7 @@ impl Place {
         let pool = pool(url, needs.sessions).map_err(redress::Error::from)?;
         let mut builder = Engine::builder(pool)
             .adapters(redress_adapters::standard())
-            .externals(redress_adapters::external(&self.config()?))
+            .externals(redress_adapters::external(&self.config()))
             .schema(self.globals.schema.clone())
             .state_dir(self.state()?)
             .actor(actor())
@@ -327,7 +316,8 @@ pub fn actor() -> String {
     format!("os:{user}@{host}")
 }
 
-fn default_state() -> Option<PathBuf> {
+/// The state folder when nobody names one.
+pub fn default_state() -> Option<PathBuf> {
     let set = |name: &str| {
         env::var_os(name)
             .filter(|value| !value.is_empty())
@@ -359,5 +349,3 @@ const BOOTSTRAP: &[(&str, &str)] = &[
     ),
 ];
 const SESSIONS: usize = 8;
-/// Most bytes of a configuration file.
-const CONFIG_BYTES_MAX: usize = 1 << 20;

@@ -27,10 +27,10 @@ pub struct ArchiveArgs {
     /// Runs that ended before: an age (90d, 12h) or a time (2026-08-01, 2026-08-01T00:00:00Z)
     #[arg(long, value_name = "WHEN")]
     pub before: String,
-    /// An earlier archive, for what has left before; may be given several times
+    /// An earlier archive, for what has left before; may be given several times [env: REDRESS_SEAL_ARCHIVES]
     #[arg(long = "archive", value_name = "DIR")]
     pub archives: Vec<PathBuf>,
-    /// File of the log's key [default: the one in STATE/keys]
+    /// File of the log's key [env: REDRESS_SEAL_LOG_KEY] [default: the one in STATE/keys]
     #[arg(long, value_name = "FILE")]
     pub log_key: Option<PathBuf>,
     /// Who signs, and why.

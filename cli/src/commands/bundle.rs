@@ -168,7 +168,10 @@ mod tests {
             words.extend(["--trust".to_owned(), path.display().to_string()]);
         }
         words.extend(["audit".to_owned(), "verify".to_owned()]);
-        Place::new(Cli::try_parse_from(words).unwrap().globals)
+        Place::new(
+            Cli::try_parse_from(words).unwrap().globals,
+            crate::settings::Settings::default(),
+        )
     }
 
     /// Nothing was judged, so there is no verdict.

@@ -177,7 +177,7 @@ async fn status(place: &Place) -> Result<Exit, Fail> {
 }
 
 async fn migrate(place: &Place, origin: Option<&str>) -> Result<Exit, Fail> {
-    let url = place.url().await?;
+    let url = place.migration_url().await?;
     let session = open(&url).await?;
     let origin = origin.map_or_else(default_origin, str::to_owned);
     let done = place.migrate(&session, &origin).await?;
@@ -210,26 +210,47 @@ async fn migrate(place: &Place, origin: Option<&str>) -> Result<Exit, Fail> {
     Ok(Exit::Done)
 }
 
-/// The URL with what stands between `:` and `@` left out.
-fn without_password(url: &str) -> String {
+/// The URL without its password: neither the one before the host, nor one among the parameters, nor one of key and
+/// value pairs.
+pub(crate) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         // Key and value pairs: only the password is private.
         let words = url.split_whitespace();
-        let shown = words.map(|word| {
-            if word.starts_with("password=") {
-                "password=***"
-            } else {
-                word
-            }
-        });
-        return shown.collect::<Vec<_>>().join(" ");
+        return words.map(masked).collect::<Vec<_>>().join(" ");
     };
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let Some(at) = rest[..end].rfind('@') else {
-        return url.to_owned();
+    let (before, parameters) = match rest.split_once('?') {
+        // A password with a question mark in it: what stands before the last `@` is not shown.
+        Some((before, after))
+            if !before.contains('@') && before.contains(':') && after.contains('@') =>
+        {
+            (rest, None)
+        }
+        Some((before, parameters)) => (before, Some(parameters)),
+        None => (rest, None),
     };
-    let user = rest[..at].split(':').next().unwrap_or_default();
-    format!("{scheme}://{user}{}", &rest[at..])
+    // Whatever stands before the last `@` may be part of a password that was not written as it should be.
+    let shown = match before.rfind('@') {
+        Some(at) => {
+            let user = before[..at].split([':', '@']).next().unwrap_or_default();
+            format!("{scheme}://{user}{}", &before[at..])
+        }
+        None => format!("{scheme}://{before}"),
+    };
+    match parameters {
+        Some(parameters) => {
+            let shown_too: Vec<String> = parameters.split('&').map(masked).collect();
+            format!("{shown}?{}", shown_too.join("&"))
+        }
+        None => shown,
+    }
+}
+
+/// One parameter; what is a password is left out.
+fn masked(word: &str) -> String {
+    match word.split_once('=') {
+        Some((key, _)) if key.ends_with("password") => format!("{key}=***"),
+        _ => word.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -242,6 +263,12 @@ mod tests {
         check("postgres://me:secret@db:5432/x", "postgres://me@db:5432/x");
         check("postgres://me@%2Ftmp/x", "postgres://me@%2Ftmp/x");
         check("postgres://db/x?user=a@b", "postgres://db/x?user=a@b");
+        check("postgres://me:a/b?c@db/x", "postgres://me@db/x");
+        check("postgres://me:p@ss@db/x", "postgres://me@db/x");
+        check(
+            "postgres://me@db/x?password=secret&sslpassword=other&user=b",
+            "postgres://me@db/x?password=***&sslpassword=***&user=b",
+        );
         check(
             "host=db user=me password=secret",
             "host=db user=me password=***",

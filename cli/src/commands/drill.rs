@@ -30,6 +30,7 @@ use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::{Place, read_trust};
 use crate::read::read_file;
+use crate::settings::{Settings, variables};
 use crate::text::span;
 
 /// What to do with a drill.
@@ -343,14 +344,16 @@ fn print(place: &Place, begun: &Begun, went: &Went) -> Result<(), Fail> {
 }
 
 fn own_place(place: &Place, dir: &Path) -> Place {
-    Place::new(Globals {
+    let globals = Globals {
         database: None,
         state_dir: Some(dir.join("state")),
         trust: None,
         passphrase_file: Some(dir.join("passphrase")),
         schema: redress::SchemaName::default(),
         ..place.globals.clone()
-    })
+    };
+    // A drill goes by nothing that is in force elsewhere.
+    Place::new(globals, Settings::default())
 }
 
 fn found(place: &Place, dir: &Path) -> Result<(Place, Begun), Fail> {
@@ -385,9 +388,11 @@ fn keys(dir: &Path) -> Result<SigningKey, Fail> {
         }
     }
     write(&state.join("trust"), &trust, 0o600)?;
+    // It is found before any file of the machine, and says nothing.
+    write(&state.join("redress.toml"), "# of this drill", 0o600)?;
     let env = format!(
-        "unset REDRESS_DATABASE_URL DATABASE_URL REDRESS_TRUST\n\
-         export REDRESS_STATE_DIR='{}' REDRESS_KEY_PASSPHRASE_FILE='{}'\n",
+        "unset {}\nexport REDRESS_STATE_DIR='{}' REDRESS_KEY_PASSPHRASE_FILE='{}'\n",
+        variables().join(" "),
         state.display().to_string().replace('\'', "'\\''"),
         dir.join("passphrase")
             .display()

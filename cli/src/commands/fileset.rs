@@ -28,7 +28,7 @@ pub enum Command {
 /// # Errors
 /// [`Fail`]: what was asked was not done.
 pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
-    let config = place.config()?.fileset;
+    let config = place.config().fileset;
     let artefacts = place.state()?.join("artefacts");
     let path = config.store_path(Some(&artefacts)).map_err(refused)?;
     let store = Store::open(path).map_err(refused)?;

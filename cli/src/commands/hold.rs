@@ -44,7 +44,8 @@ pub struct KillArgs {
     /// Why
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
-    /// How long to wait for earlier entrants; after half of it they are terminated
+    /// How long to wait for earlier entrants; after half of it they are terminated [env:
+    /// REDRESS_KILL_DEADLINE]
     #[arg(long, value_name = "TIME", default_value = "10s")]
     pub deadline: Length,
     /// Stop the application of approved plans too

@@ -6,6 +6,7 @@ pub mod artefacts;
 pub mod audit;
 pub mod bulk;
 pub mod bundle;
+pub mod config;
 pub mod consent;
 pub mod db;
 pub mod demo;
@@ -84,6 +85,7 @@ pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
         Command::Fileset { command } => fileset::run(place, &command).await,
         Command::Runbook { command } => runbook::run(place, &command).await,
         Command::Drill { command } => drill::run(place, &command).await,
+        Command::Config(args) => config::config(place, &args),
         Command::Explain(args) => explain::explain(place, &args),
         Command::Completions { shell } => completions(place, shell),
     }

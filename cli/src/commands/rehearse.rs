@@ -25,10 +25,11 @@ pub struct Args {
     /// A version of a registered saga [default: the newest]
     #[arg(long, value_name = "N")]
     pub version: Option<i32>,
-    /// The most rows of one relation that are compared; a larger one is refused
+    /// The most rows of one relation that are compared; a larger one is refused [env:
+    /// REDRESS_REHEARSE_ROWS_MAX]
     #[arg(long, value_name = "N", default_value_t = redress::rehearse::ROWS_MAX_DEFAULT)]
     pub rows_max: u64,
-    /// How long a lock is waited for, in milliseconds
+    /// How long a lock is waited for, in milliseconds [env: REDRESS_REHEARSE_LOCK_MS]
     #[arg(long, value_name = "MS", default_value_t = redress::rehearse::LOCK_MS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=600_000))]
     pub lock_ms: u32,
 }

@@ -190,7 +190,7 @@ impl SagaFile {
 async fn check(place: &Place, file: &Path) -> Result<Exit, Fail> {
     let saga = SagaFile::read(file)?;
     let digest = saga.digest()?;
-    saga.judge_outside(&place.config()?)?;
+    saga.judge_outside(&place.config())?;
     // A check changes nothing: a private server that does not run is not brought up for it.
     let at_hand = place.given_url().is_some()
         || matches!(

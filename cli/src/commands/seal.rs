@@ -33,19 +33,20 @@ pub struct SealArgs {
     /// Go on until SIGTERM or SIGINT; without it, what is committed now is sealed
     #[arg(long, short)]
     pub follow: bool,
-    /// File of the log's key [default: the one in STATE/keys]
+    /// File of the log's key [env: REDRESS_SEAL_LOG_KEY] [default: the one in STATE/keys]
     #[arg(long, value_name = "FILE")]
     pub log_key: Option<PathBuf>,
-    /// Where the last signed head is remembered, best on another disk [default: STATE/anchor/log-gen-N]
+    /// Where the last signed head is remembered, best on another disk [env: REDRESS_SEAL_ANCHOR]
+    /// [default: STATE/anchor/log-gen-N]
     #[arg(long, value_name = "FILE")]
     pub anchor: Option<PathBuf>,
-    /// Where the log is published as static files [default: STATE/log/gen-N]
+    /// Where the log is published as static files [env: REDRESS_SEAL_PUBLISH] [default: STATE/log/gen-N]
     #[arg(long, value_name = "DIR")]
     pub publish: Option<PathBuf>,
     /// Begin an anchor with the head that the database has: only after comparing it with a published checkpoint
     #[arg(long)]
     pub first_anchor: bool,
-    /// An archive that has what left the database; may be given several times
+    /// An archive that has what left the database; may be given several times [env: REDRESS_SEAL_ARCHIVES]
     #[arg(long = "archive", value_name = "DIR")]
     pub archives: Vec<PathBuf>,
 }
@@ -53,7 +54,7 @@ pub struct SealArgs {
 /// How old the oldest record without a place may be.
 #[derive(Debug, clap::Args)]
 pub struct WindowArgs {
-    /// Exit 3 when the oldest record has waited for more seconds
+    /// Exit 3 when the oldest record has waited for more seconds [env: REDRESS_SEAL_WINDOW_MAX]
     #[arg(long, value_name = "SECONDS")]
     pub max: Option<u64>,
 }
@@ -66,10 +67,10 @@ pub struct ExportArgs {
     /// Only this run, with the keys and decisions that it rests on
     #[arg(long, value_name = "RUN")]
     pub run: Option<String>,
-    /// An archive that has what left the database; may be given several times
+    /// An archive that has what left the database; may be given several times [env: REDRESS_SEAL_ARCHIVES]
     #[arg(long = "archive", value_name = "DIR")]
     pub archives: Vec<PathBuf>,
-    /// File of the log's key [default: the one in STATE/keys]
+    /// File of the log's key [env: REDRESS_SEAL_LOG_KEY] [default: the one in STATE/keys]
     #[arg(long, value_name = "FILE")]
     pub log_key: Option<PathBuf>,
 }
@@ -82,7 +83,7 @@ pub struct ReceiptArgs {
     /// The last sealed record of this phase, instead of the last one of the run
     #[arg(long, value_name = "PHASE")]
     pub phase: Option<String>,
-    /// An archive that has what left the database; may be given several times
+    /// An archive that has what left the database; may be given several times [env: REDRESS_SEAL_ARCHIVES]
     #[arg(long = "archive", value_name = "DIR")]
     pub archives: Vec<PathBuf>,
 }

@@ -19,16 +19,17 @@ use crate::place::{Needs, Place};
 /// How to work.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Runs that are driven at once
+    /// Runs that are driven at once [env: REDRESS_WORK_CONCURRENCY]
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub concurrency: u16,
     /// End when nothing is left that this worker could do now
     #[arg(long)]
     pub until_idle: bool,
-    /// How long a claim is good without a heartbeat
+    /// How long a claim is good without a heartbeat [env: REDRESS_WORK_LEASE]
     #[arg(long, value_name = "TIME", default_value = "10s")]
     pub lease: Length,
-    /// A program that gets every alert as JSON on its standard input; no shell is involved
+    /// A program that gets every alert as JSON on its standard input; no shell is involved [env:
+    /// REDRESS_WORK_ALERT_COMMAND]
     #[arg(long, value_name = "PROGRAM")]
     pub alert_command: Option<PathBuf>,
 }
@@ -39,7 +40,7 @@ pub struct Args {
 /// [`Fail::Engine`] when the worker cannot announce itself.
 pub async fn work(place: &Place, args: &Args) -> Result<Exit, Fail> {
     let concurrency = usize::from(args.concurrency);
-    let config = place.config()?;
+    let config = place.config();
     let engine = place
         .engine_with(Needs {
             // A run may need a second session while it holds one; claim and heartbeat need theirs, and whoever is told.

@@ -133,9 +133,9 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "RD0927",
         "the configuration is not understood",
-        "`redress.toml` cannot be read, has a key that is not known, or lists something that is no absolute path or no host.",
+        "`redress.toml` cannot be read, has a key or value that is not known, lists something that is no absolute path or no host, or may be written by anybody; or a variable REDRESS_... has a value that is none.",
         NOTHING,
-        "Correct what the message names; what is not understood allows nothing, so nothing goes on without it.",
+        "Correct what the message names, by file, line and column; `redress config --check FILE` judges it. What is not understood allows nothing, so nothing goes on without it.",
     ),
     page(
         "RD0935",

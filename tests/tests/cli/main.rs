@@ -5,6 +5,7 @@ mod bad_input;
 mod bounds;
 mod bulk;
 mod ceremony;
+mod configuring;
 mod docs;
 mod drilling;
 mod generated;

@@ -25,6 +25,7 @@ use crate::cluster::{self, Options, Status};
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
+use crate::settings::Settings;
 
 /// What to show.
 #[derive(Debug, clap::Args)]
@@ -57,13 +58,15 @@ pub async fn demo(place: &Place, args: &Args) -> Result<Exit, Fail> {
         stage.folder.display()
     ))?;
     write_passphrase(&stage)?;
-    let own = Place::new(Globals {
+    stage.stand_apart()?;
+    let globals = Globals {
         database: None,
         state_dir: Some(stage.state()),
         trust: None,
         schema: redress::SchemaName::default(),
         ..place.globals.clone()
-    });
+    };
+    let own = Place::new(globals, Settings::default());
     let result = played(&own, &mut stage, &document).await;
     stage.write_commands()?;
     if !args.keep {

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::fail::Fail;
 use crate::place::Place;
 use crate::say::table;
+use crate::settings::variables;
 use crate::text::plain_lines;
 
 /// Where a demo plays.
@@ -80,6 +81,17 @@ impl Stage {
     /// The state folder of the demo.
     pub fn state(&self) -> PathBuf {
         self.folder.join("state")
+    }
+
+    /// Makes the state folder with a `redress.toml` that says nothing: it is found before any file of the machine.
+    ///
+    /// # Errors
+    /// RD0921 when it cannot be written.
+    pub fn stand_apart(&self) -> Result<(), Fail> {
+        let state = self.state();
+        fs::create_dir_all(&state)
+            .map_err(|error| Fail::own("RD0921", format!("{error}, {}", state.display())))?;
+        put(&state.join("redress.toml"), "# of this demo\n")
     }
 
     /// Begins a scene.
@@ -151,6 +163,9 @@ impl Stage {
 
     async fn quietly(&self, arguments: &[&str]) -> Result<Ran, Fail> {
         let mut command = Command::new(&self.program);
+        for other in variables().into_iter().chain(["RUST_LOG"]) {
+            command.env_remove(other);
+        }
         command
             .args(arguments)
             .current_dir(&self.folder)
@@ -162,14 +177,6 @@ impl Stage {
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        for other in [
-            "REDRESS_DATABASE_URL",
-            "DATABASE_URL",
-            "REDRESS_TRUST",
-            "RUST_LOG",
-        ] {
-            command.env_remove(other);
-        }
         let output = command
             .output()
             .await
@@ -226,7 +233,7 @@ impl Stage {
         }
         self.write("commands.txt", &text)?;
         let env = format!(
-            "PATH={}:$PATH\nexport REDRESS_STATE_DIR={}\nexport REDRESS_KEY_PASSPHRASE_FILE={}\nunset DATABASE_URL REDRESS_DATABASE_URL REDRESS_TRUST\n",
+            "PATH={}:$PATH\nunset {}\nexport REDRESS_STATE_DIR={}\nexport REDRESS_KEY_PASSPHRASE_FILE={}\n",
             quoted(
                 &self
                     .program
@@ -235,6 +242,7 @@ impl Stage {
                     .display()
                     .to_string()
             ),
+            variables().join(" "),
             quoted(&self.state().display().to_string()),
             quoted(&self.folder.join("passphrase").display().to_string())
         );

@@ -58,7 +58,7 @@ pub struct RunArgs {
 /// Where one's own runbooks stand.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Where {
-    /// Folder with runbooks of one's own [default: STATE/runbooks when it exists]
+    /// Folder with runbooks of one's own [env: REDRESS_RUNBOOKS_DIR] [default: STATE/runbooks when it exists]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }

@@ -74,7 +74,11 @@ pub fn is_path(name: &str) -> bool {
 
 /// The files of the folder, in the order of their names.
 fn own(place: &Place, at: &Where) -> Result<Vec<(String, Vec<u8>)>, Fail> {
-    let folder = match &at.dir {
+    let named = at
+        .dir
+        .clone()
+        .or_else(|| place.settings.path("runbooks.dir"));
+    let folder = match &named {
         Some(dir) => dir.clone(),
         None => place.state()?.join("runbooks"),
     };
@@ -84,7 +88,7 @@ fn own(place: &Place, at: &Where) -> Result<Vec<(String, Vec<u8>)>, Fail> {
     };
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
-        Err(error) if at.dir.is_none() && error.kind() == io::ErrorKind::NotFound => {
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
             return Ok(Vec::new());
         }
         Err(error) => return Err(cannot(&folder, error)),
