@@ -118,7 +118,7 @@ pub use kill::{Killed, Switch};
 pub use lift::Released;
 pub use planning::StoredPlan;
 pub use redress_ledger as ledger;
-pub use redress_sql::SchemaName;
+pub use redress_sql::{Part, SchemaName, SchemaNameError};
 pub use rewind::{Rewind, Rewound};
 pub use run::RunRow;
 pub use start::{Start, Started};

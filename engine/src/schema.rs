@@ -9,7 +9,7 @@
 //! **Not here:** drift of triggers, grants and functions after the installation (`check`).
 
 use redress_ledger::{Class, Hash};
-use redress_sql::{self as sql, Migration, SchemaName, Sql};
+use redress_sql::{self as sql, Migration, Part, SchemaName, Sql};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -308,7 +308,7 @@ async fn in_transaction(
         session
             .query(
                 "select set_config('role', $1, true)",
-                &[&format!("{}_owner", schema.as_str())],
+                &[&schema.role(Part::Owner)],
             )
             .await?;
         session
@@ -326,7 +326,7 @@ async fn in_transaction(
                         &[&origin, &Uuid::now_v7(), &Uuid::now_v7()],
                     )
                     .await?;
-                let owner = format!("{}_owner", schema.as_str());
+                let owner = schema.role(Part::Owner);
                 session
                     .execute(sql.text(sql::GUARDED), &[&schema.as_str(), &owner])
                     .await?;

@@ -9,12 +9,15 @@ begin
       execute format('create role %I nologin', r);
     end if;
   end loop;
-  if not pg_has_role(current_user, 'redress_owner', 'member') then
-    execute format('grant %I to %I', 'redress_owner', current_user);
-  end if;
-  foreach r in array array['redress_engine', 'redress_operator', 'redress_sealer', 'redress_auditor'] loop
-    if not pg_has_role(current_user, r, 'member') then
-      execute format('grant %I to %I', r, current_user);
+  -- Since 16 who makes a role is a member that may neither act as it nor use it. Where an administrator made the roles
+  -- this may be refused: SET ROLE below then says whether what there is suffices.
+  foreach r in array array['redress_owner', 'redress_engine', 'redress_operator', 'redress_sealer', 'redress_auditor'] loop
+    if not pg_has_role(current_user, r, 'usage') then
+      begin
+        execute format('grant %I to %I', r, current_user);
+      exception when insufficient_privilege then
+        null;
+      end;
     end if;
   end loop;
 end $$;

@@ -9,7 +9,7 @@
 
 mod render;
 
-pub use render::{SchemaName, SchemaNameError, Sql};
+pub use render::{Part, SchemaName, SchemaNameError, Sql};
 
 /// One statement: its name (the file's stem) and its text, written for the schema `redress`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -12,21 +12,76 @@ const WRITTEN_FOR: &str = "redress";
 /// Longest schema name: the longest role is `NAME_operator`, PostgreSQL keeps 63 bytes.
 const NAME_BYTES_MAX: usize = 50;
 
-/// The name of an installation's schema: `[a-z][a-z0-9_]{0,49}`; its roles are `NAME_owner` and so on.
+/// The name of an installation's schema: `[a-z][a-z0-9_]{0,49}`; its roles are `NAME_owner` and so on, unless they
+/// have names of their own ([`SchemaName::with_role`]).
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SchemaName(String);
+pub struct SchemaName {
+    name: String,
+    /// Roles that are called otherwise; few, so a list.
+    roles: Vec<(Part, String)>,
+}
 
-/// A text that cannot name a schema.
+/// A text that cannot name a schema or a role.
 #[derive(Debug, Eq, PartialEq)]
-pub struct SchemaNameError(String);
+pub struct SchemaNameError {
+    what: &'static str,
+    rule: &'static str,
+    text: String,
+}
+
+/// Whose role it is: each part of Redress has one.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Part {
+    /// Owns the schema; nobody logs in as it.
+    Owner,
+    /// Workers and embedding programs.
+    Engine,
+    /// People who recover runs.
+    Operator,
+    /// The sealing process.
+    Sealer,
+    /// Who only reads: reviewers, checks, `doctor`.
+    Auditor,
+}
+
+impl Part {
+    /// Every part.
+    pub const ALL: [Self; 5] = [
+        Self::Owner,
+        Self::Engine,
+        Self::Operator,
+        Self::Sealer,
+        Self::Auditor,
+    ];
+
+    /// Its word, as in `redress_engine`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Engine => "engine",
+            Self::Operator => "operator",
+            Self::Sealer => "sealer",
+            Self::Auditor => "auditor",
+        }
+    }
+}
+
+impl FromStr for Part {
+    type Err = SchemaNameError;
+
+    fn from_str(text: &str) -> Result<Self, SchemaNameError> {
+        let part = Self::ALL.into_iter().find(|part| part.as_str() == text);
+        part.ok_or_else(|| SchemaNameError {
+            what: "a part",
+            rule: "owner, engine, operator, sealer or auditor",
+            text: text.to_owned(),
+        })
+    }
+}
 
 impl fmt::Display for SchemaNameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "a schema name is [a-z][a-z0-9_]{{0,49}}, not {:?}",
-            self.0
-        )
+        write!(f, "{} is {}, not {:?}", self.what, self.rule, self.text)
     }
 }
 
@@ -35,12 +90,48 @@ impl std::error::Error for SchemaNameError {}
 impl SchemaName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    /// The name of a part's role.
+    pub fn role(&self, part: Part) -> Cow<'_, str> {
+        match self.roles.iter().find(|(of, _)| *of == part) {
+            Some((_, role)) => Cow::Borrowed(role),
+            None => Cow::Owned(format!("{}_{}", self.name, part.as_str())),
+        }
+    }
+
+    /// The same with another name for a part's role, for servers on which names are given out. Every process of an
+    /// installation must be told the same.
+    ///
+    /// # Errors
+    /// [`SchemaNameError`] for a text that is no `[a-z_][a-z0-9_]{0,62}`, begins with `pg_`, or names another part's role.
+    pub fn with_role(mut self, part: Part, role: &str) -> Result<Self, SchemaNameError> {
+        let mut bytes = role.bytes();
+        let first = bytes
+            .next()
+            .is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
+        let refused = |rule| SchemaNameError {
+            what: "a role's name",
+            rule,
+            text: role.to_owned(),
+        };
+        if !first || !bytes.all(is_name_byte) || role.len() > 63 || role.starts_with("pg_") {
+            return Err(refused("[a-z_][a-z0-9_]{0,62} without pg_ before it"));
+        }
+        self.roles.retain(|(of, _)| *of != part);
+        if Part::ALL.into_iter().any(|other| other != part && self.role(other) == role) {
+            return Err(refused("for one part alone"));
+        }
+        if self.role(part) != role {
+            self.roles.push((part, role.to_owned()));
+        }
+        Ok(self)
     }
 
     /// Renders a text that was written for `redress`.
     pub fn render<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if self.0 == WRITTEN_FOR {
+        if self.name == WRITTEN_FOR && self.roles.is_empty() {
             return Cow::Borrowed(text);
         }
         let mut rendered = String::with_capacity(text.len());
@@ -49,12 +140,15 @@ impl SchemaName {
             let (before, found) = rest.split_at(at);
             let after = &found[WRITTEN_FOR.len()..];
             rendered.push_str(before);
-            rendered.push_str(if stands_for_schema(before, after) {
-                &self.0
-            } else {
-                WRITTEN_FOR
-            });
             rest = after;
+            match word(before, after) {
+                Word::Schema => rendered.push_str(&self.name),
+                Word::Role(part) => {
+                    rendered.push_str(&self.role(part));
+                    rest = &after[1 + part.as_str().len()..];
+                }
+                Word::Other => rendered.push_str(WRITTEN_FOR),
+            }
         }
         rendered.push_str(rest);
         Cow::Owned(rendered)
@@ -63,7 +157,10 @@ impl SchemaName {
 
 impl Default for SchemaName {
     fn default() -> Self {
-        Self(WRITTEN_FOR.to_owned())
+        Self {
+            name: WRITTEN_FOR.to_owned(),
+            roles: Vec::new(),
+        }
     }
 }
 
@@ -73,12 +170,19 @@ impl FromStr for SchemaName {
     fn from_str(text: &str) -> Result<Self, SchemaNameError> {
         let mut bytes = text.bytes();
         let first = bytes.next().is_some_and(|b| b.is_ascii_lowercase());
-        let rest = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        let rest = bytes.all(is_name_byte);
         // PostgreSQL keeps `pg_` for itself.
         if first && rest && text.len() <= NAME_BYTES_MAX && !text.starts_with("pg_") {
-            Ok(Self(text.to_owned()))
+            Ok(Self {
+                name: text.to_owned(),
+                roles: Vec::new(),
+            })
         } else {
-            Err(SchemaNameError(text.to_owned()))
+            Err(SchemaNameError {
+                what: "a schema name",
+                rule: "[a-z][a-z0-9_]{0,49}",
+                text: text.to_owned(),
+            })
         }
     }
 }
@@ -113,24 +217,39 @@ impl Sql {
     }
 }
 
-/// A whole word, or the stem of the name of a role or event trigger of ours; not `redress-blob-v1` and not `redress_x` of somebody else.
-fn stands_for_schema(before: &str, after: &str) -> bool {
-    const ROLES: [&str; 6] = [
-        "_owner",
-        "_engine",
-        "_operator",
-        "_sealer",
-        "_auditor",
-        "_refuses",
-    ];
-    let starts = !before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-    let ends = match after.chars().next() {
-        Some('-') => false,
-        Some('_') => ROLES.iter().any(|role| after.starts_with(role)),
-        Some(c) => !c.is_ascii_alphanumeric(),
-        None => true,
+/// What an occurrence of `redress` stands for.
+enum Word {
+    /// Our schema, or the stem of a name that goes with it.
+    Schema,
+    /// A role of ours.
+    Role(Part),
+    /// Something else: `redress-blob-v1`, `redress_x` of somebody.
+    Other,
+}
+
+fn word(before: &str, after: &str) -> Word {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if before.ends_with(is_name) {
+        return Word::Other;
+    }
+    let part = |part: &Part| {
+        let rest = after.strip_prefix('_')?.strip_prefix(part.as_str())?;
+        (!rest.starts_with(is_name)).then_some(*part)
     };
-    starts && ends
+    match after.chars().next() {
+        Some('-') => Word::Other,
+        Some('_') if after.starts_with("_refuses") => Word::Schema,
+        Some('_') => Part::ALL
+            .iter()
+            .find_map(part)
+            .map_or(Word::Other, Word::Role),
+        Some(c) if c.is_ascii_alphanumeric() => Word::Other,
+        _ => Word::Schema,
+    }
+}
+
+fn is_name_byte(b: u8) -> bool {
+    b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'
 }
 
 #[cfg(test)]
@@ -162,6 +281,29 @@ mod tests {
             shop.render("grant redress_owner to redress.x"),
             "grant shop_saga_owner to shop_saga.x"
         );
+    }
+
+    #[test]
+    fn roles_have_other_names_where_they_are_given_out() {
+        let named = |part, role| SchemaName::default().with_role(part, role);
+        let schema = named(Part::Engine, "app_42").expect("a valid name");
+        assert_eq!(
+            schema.render("grant x to redress_engine, redress_engine_x, redress_owner in redress;"),
+            "grant x to app_42, redress_engine_x, redress_owner in redress;"
+        );
+        for part in Part::ALL {
+            assert_eq!(part.as_str().parse(), Ok(part));
+            let other = named(part, "somebody").expect("a valid name");
+            for text in STATEMENTS.iter().map(|s| s.text).chain([FOUNDATION, GRANTS]) {
+                let default = format!("redress_{}", part.as_str());
+                assert!(!other.render(text).contains(&default), "{text}");
+            }
+        }
+        for role in ["", "A", "a-b", "pg_x", "a'b", "redress_owner", &"a".repeat(64)] {
+            assert!(named(Part::Engine, role).is_err(), "{role}");
+        }
+        let same = named(Part::Engine, "redress_engine").expect("its own");
+        assert_eq!(same, SchemaName::default());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use redress::schema::{SCHEMA_VERSION, migrate};
-use redress::{Engine, Error, Outcome, SchemaName};
+use redress::{Engine, Error, Outcome, Part, SchemaName};
 use redress_tests::{Lab, TestCluster, fresh_database, query_text};
 use serde_json::json;
 use tokio::sync::watch;
@@ -217,6 +217,54 @@ async fn an_installation_of_another_name_works_from_end_to_end() {
     ] {
         assert!(bad.parse::<SchemaName>().is_err(), "{bad}");
     }
+}
+
+/// A server on which an administrator gives out the names of roles: the installer may make none, and each part logs in
+/// with its own rights alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_that_an_administrator_made_under_other_names_serve_as_well() {
+    let cluster = TestCluster::own();
+    let database = cluster.fresh_database();
+    let name = Part::ALL
+        .into_iter()
+        .try_fold(SchemaName::default(), |name, part| {
+            name.with_role(part, &format!("app_{}_7", part.as_str()))
+        })
+        .expect("valid names");
+    database.query_text(&format!(
+        "create role app_owner_7; create role app_engine_7; create role app_operator_7; create role app_sealer_7; create role app_auditor_7;
+         create role installer login in role app_owner_7; create role worker login in role app_engine_7, app_auditor_7;
+         grant create on database {} to app_owner_7, installer;",
+        database.name()
+    ));
+    database.query_text("create schema shop");
+    database.query_text(&MARKS.replace("create schema shop;", ""));
+    database.query_text("grant usage on schema shop to worker; grant all on all tables in schema shop to worker");
+    let url = |role: &str| cluster.url_as(role, database.name());
+    let install = session(&url("installer")).await;
+    let done = migrate(&install, &name, "test.example/app").await;
+    assert_eq!(done.expect("migrated").len(), SCHEMA_VERSION as usize);
+    let engine = Engine::builder(redress::db::pool(&url("worker"), 8).expect("a pool"))
+        .adapters(redress_adapters::standard())
+        .schema(name.clone())
+        .actor("test")
+        .build()
+        .await
+        .expect("an engine");
+    let line = saga("line", marks(2), json!({}));
+    assert!(matches!(run(&engine, &line).await, Outcome::Completed(_)));
+    let ours = "select string_agg(rolname, ',') from pg_roles where rolname like 'redress%'";
+    assert_eq!(database.query_text(ours), "");
+    // What drifts is seen under the other names too.
+    let checker = Engine::builder(redress::db::pool(database.url(), 8).expect("a pool"))
+        .adapters(redress_adapters::standard())
+        .schema(name)
+        .actor("test");
+    let checker = checker.build().await.expect("an engine");
+    sound(&checker).await;
+    database.query_text("set role app_owner_7; grant delete on redress.record to app_engine_7");
+    let found = checker.check().await.expect("checked");
+    assert!(format!("{found:?}").contains("app_engine_7 has DELETE on record"), "{found:?}");
 }
 
 /// F39

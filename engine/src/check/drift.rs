@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redress_sql as sql;
+use redress_sql::{self as sql, Part};
 
 use super::expected::{Expected, Function, Trigger};
 use super::model::{Fault, Findings};
@@ -25,7 +25,7 @@ pub(super) async fn drift(reading: &Reading<'_>, findings: &mut Findings) -> Res
     let drift = Drift {
         reading,
         schema: schema.as_str(),
-        owner: format!("{}_owner", schema.as_str()),
+        owner: schema.role(Part::Owner).into_owned(),
         expected: &expected,
     };
     if !drift.tables(findings).await? {
@@ -286,10 +286,10 @@ impl Drift<'_, '_> {
                 findings.add(Fault::Grant, None, None, text);
             }
         }
-        let roles: Vec<String> = ["engine", "operator", "auditor"]
-            .iter()
-            .map(|role| format!("{}_{role}", self.schema))
-            .collect();
+        let schema = self.reading.inner.sql.schema();
+        let roles: Vec<_> = [Part::Engine, Part::Operator, Part::Auditor]
+            .map(|part| schema.role(part).into_owned())
+            .into();
         let members = self
             .reading
             .query(sql::SCHEMA_MEMBERS, &[&self.owner, &roles])

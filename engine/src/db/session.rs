@@ -362,7 +362,11 @@ impl Session {
         let text = sql.trim_start();
         let word = text.split(|c: char| !c.is_ascii_alphabetic()).next();
         match word.unwrap_or_default() {
-            "begin" => self.inside.store(true, Ordering::Relaxed),
+            // A migration's foundation begins and ends in one message.
+            "begin" => {
+                let ends = text.trim_end().ends_with("commit;");
+                self.inside.store(!ends, Ordering::Relaxed);
+            }
             "commit" => return self.ended("commit", sql),
             "rollback" if !text.starts_with("rollback to") => return self.ended("rollback", sql),
             _ => {}
