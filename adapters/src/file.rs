@@ -38,6 +38,8 @@ pub struct File {
     pub migrate: Option<String>,
     /// The schema of the installation.
     pub schema: Option<String>,
+    /// The roles of the parts, where they are called otherwise than after the schema.
+    pub roles: RolesConfig,
     /// The folder for snapshots, holds, keys and artefacts.
     pub state_dir: Option<PathBuf>,
     /// The trust file: whose signatures count.
@@ -81,6 +83,22 @@ pub enum ColorConfig {
     Always,
     /// Never.
     Never,
+}
+
+/// The roles of the parts, where they are called otherwise than after the schema.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct RolesConfig {
+    /// Who owns the schema.
+    pub owner: Option<String>,
+    /// Workers and embedding programs.
+    pub engine: Option<String>,
+    /// People who recover runs.
+    pub operator: Option<String>,
+    /// The sealing process.
+    pub sealer: Option<String>,
+    /// Who only reads.
+    pub auditor: Option<String>,
 }
 
 /// How `redress work` works.

@@ -95,7 +95,12 @@ fn understood(arguments: &[OsString]) -> Result<(Cli, Settings), Exit> {
         fail.tell(&Say::new(&cli.globals));
         fail.exit()
     })?;
-    let (cli, _) = read(settings.onto(command_line())).map_err(told)?;
+    let (mut cli, _) = read(settings.onto(command_line())).map_err(told)?;
+    let named = settings.named(cli.globals.schema.clone());
+    cli.globals.schema = named.map_err(|fail| {
+        fail.tell(&Say::new(&cli.globals));
+        fail.exit()
+    })?;
     Ok((cli, settings))
 }
 

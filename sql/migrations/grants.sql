@@ -47,6 +47,10 @@ grant execute on function
   redress.written_relations()
 to redress_operator;
 
+-- The clock: whoever only reads is told ages by the server's time.
+grant execute on function redress.now_text() to redress_auditor;
+grant execute on function redress.now_text() to redress_sealer;
+
 -- Whoever holds the log's key extends the log and does nothing else.
 grant execute on function
   redress.take_seal(uuid, text, bigint), redress.leave_seal(uuid), redress.enter_seal(bigint, int, int, int),

@@ -120,7 +120,10 @@ impl SchemaName {
             return Err(refused("[a-z_][a-z0-9_]{0,62} without pg_ before it"));
         }
         self.roles.retain(|(of, _)| *of != part);
-        if Part::ALL.into_iter().any(|other| other != part && self.role(other) == role) {
+        if Part::ALL
+            .into_iter()
+            .any(|other| other != part && self.role(other) == role)
+        {
             return Err(refused("for one part alone"));
         }
         if self.role(part) != role {
@@ -294,12 +297,24 @@ mod tests {
         for part in Part::ALL {
             assert_eq!(part.as_str().parse(), Ok(part));
             let other = named(part, "somebody").expect("a valid name");
-            for text in STATEMENTS.iter().map(|s| s.text).chain([FOUNDATION, GRANTS]) {
+            for text in STATEMENTS
+                .iter()
+                .map(|s| s.text)
+                .chain([FOUNDATION, GRANTS])
+            {
                 let default = format!("redress_{}", part.as_str());
                 assert!(!other.render(text).contains(&default), "{text}");
             }
         }
-        for role in ["", "A", "a-b", "pg_x", "a'b", "redress_owner", &"a".repeat(64)] {
+        for role in [
+            "",
+            "A",
+            "a-b",
+            "pg_x",
+            "a'b",
+            "redress_owner",
+            &"a".repeat(64),
+        ] {
             assert!(named(Part::Engine, role).is_err(), "{role}");
         }
         let same = named(Part::Engine, "redress_engine").expect("its own");

@@ -239,7 +239,9 @@ async fn roles_that_an_administrator_made_under_other_names_serve_as_well() {
     ));
     database.query_text("create schema shop");
     database.query_text(&MARKS.replace("create schema shop;", ""));
-    database.query_text("grant usage on schema shop to worker; grant all on all tables in schema shop to worker");
+    database.query_text(
+        "grant usage on schema shop to worker; grant all on all tables in schema shop to worker",
+    );
     let url = |role: &str| cluster.url_as(role, database.name());
     let install = session(&url("installer")).await;
     let done = migrate(&install, &name, "test.example/app").await;
@@ -264,7 +266,10 @@ async fn roles_that_an_administrator_made_under_other_names_serve_as_well() {
     sound(&checker).await;
     database.query_text("set role app_owner_7; grant delete on redress.record to app_engine_7");
     let found = checker.check().await.expect("checked");
-    assert!(format!("{found:?}").contains("app_engine_7 has DELETE on record"), "{found:?}");
+    assert!(
+        format!("{found:?}").contains("app_engine_7 has DELETE on record"),
+        "{found:?}"
+    );
 }
 
 /// F39

@@ -128,7 +128,11 @@ pub fn find() -> Option<PathBuf> {
 }
 
 fn look() -> Option<PathBuf> {
-    let places = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"];
+    let places = [
+        "/usr/sbin/pgbouncer",
+        "/usr/bin/pgbouncer",
+        "/usr/local/bin/pgbouncer",
+    ];
     let there = || places.iter().map(PathBuf::from).find(|path| path.exists());
     if let Some(named) = env::var_os("REDRESS_TEST_POOLER") {
         return Some(named.into());

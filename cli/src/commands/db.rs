@@ -4,7 +4,7 @@ use redress::schema::{self, SCHEMA_VERSION};
 use serde_json::json;
 
 use crate::cluster::{self, Options, PrivateCluster, Status, Stop};
-use crate::commands::query;
+use crate::commands::{query, roles};
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::{Place, default_origin, open, redress_sql, url_of};
@@ -30,6 +30,8 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         origin: Option<String>,
     },
+    /// Print what an administrator runs first where the installer may make no roles, and what each role is for
+    Roles,
     /// Send your own statements and print what they give: one transaction, all of it or nothing
     Sql {
         /// The statements: a text, @FILE, or @- for standard input
@@ -49,6 +51,7 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
         Command::Remove { yes } => remove(place, *yes),
         Command::Status => status(place).await,
         Command::Migrate { origin } => migrate(place, origin.as_deref()).await,
+        Command::Roles => roles::roles(place),
         Command::Sql { statements } => query::query(place, statements).await,
     }
 }

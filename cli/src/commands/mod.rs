@@ -26,6 +26,7 @@ pub mod postings;
 pub mod query;
 pub mod rehearse;
 pub mod rewind;
+pub mod roles;
 pub mod run;
 pub mod runbook;
 pub mod saga;

@@ -3,8 +3,8 @@
 //! **Invariant:** the list and the shape of the file ([`redress_adapters::file::File`]) name the same keys; a test holds
 //! it both ways, and that each flag exists and names its variable.
 
-use redress::SchemaName;
 use redress::definition::duration;
+use redress::{Part, SchemaName};
 
 /// What a setting may be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,6 +25,8 @@ pub enum Kind {
     Length,
     /// The name of a schema.
     Schema,
+    /// The name of a part's role.
+    Role(Part),
     /// One of these words.
     Word(&'static [&'static str]),
 }
@@ -111,6 +113,41 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Schema,
         &[(EVERYWHERE, "schema")],
         "redress",
+    ),
+    setting(
+        "roles.owner",
+        "REDRESS_ROLES_OWNER",
+        Kind::Role(Part::Owner),
+        &[],
+        "SCHEMA_owner",
+    ),
+    setting(
+        "roles.engine",
+        "REDRESS_ROLES_ENGINE",
+        Kind::Role(Part::Engine),
+        &[],
+        "SCHEMA_engine",
+    ),
+    setting(
+        "roles.operator",
+        "REDRESS_ROLES_OPERATOR",
+        Kind::Role(Part::Operator),
+        &[],
+        "SCHEMA_operator",
+    ),
+    setting(
+        "roles.sealer",
+        "REDRESS_ROLES_SEALER",
+        Kind::Role(Part::Sealer),
+        &[],
+        "SCHEMA_sealer",
+    ),
+    setting(
+        "roles.auditor",
+        "REDRESS_ROLES_AUDITOR",
+        Kind::Role(Part::Auditor),
+        &[],
+        "SCHEMA_auditor",
     ),
     setting(
         "state_dir",
@@ -284,6 +321,10 @@ impl Kind {
                 )),
             },
             Self::Schema => match text.parse::<SchemaName>() {
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.to_string()),
+            },
+            Self::Role(part) => match SchemaName::default().with_role(part, text) {
                 Ok(_) => Ok(()),
                 Err(error) => Err(error.to_string()),
             },

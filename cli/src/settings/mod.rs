@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+use redress::{Part, SchemaName};
 use redress_adapters::Config;
 use redress_adapters::file::File;
 
@@ -130,6 +131,22 @@ impl Settings {
         } else {
             None
         }
+    }
+
+    /// A schema with the names of its parts' roles.
+    ///
+    /// # Errors
+    /// RD0927 when two parts would have one role.
+    pub fn named(&self, schema: SchemaName) -> Result<SchemaName, Fail> {
+        Part::ALL.into_iter().try_fold(schema, |schema, part| {
+            let key = format!("roles.{}", part.as_str());
+            match self.text(&key) {
+                Some(role) => schema
+                    .with_role(part, role)
+                    .map_err(|why| Fail::own("RD0927", format!("{key}: {why}"))),
+                None => Ok(schema),
+            }
+        })
     }
 
     /// What this machine allows definitions to reach.

@@ -1,10 +1,12 @@
 //! Database down, schema missing, older, newer, read-only; the private server; the demo.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 
-use redress_tests::query_text;
+use redress_tests::{TestCluster, query_text};
+use tempfile::TempDir;
 
-use crate::kit::{Kit, command, ended};
+use crate::kit::{Kit, SAGA, SHOP, command, ended};
 
 const NOWHERE: &str = "postgres://redress@127.0.0.1:1/redress?connect_timeout=2";
 
@@ -193,4 +195,81 @@ fn a_document_that_cannot_be_cut_is_refused() {
     }
     kit.refused(&["demo", "--file", "/dev/zero"], 4, "RD0923");
     kit.refused(&["demo", "--file", "nosuch.md"], 4, "RD0923");
+}
+
+/// The script for an administrator is enough: with it an installer that may make no roles installs, a worker that is
+/// nothing but the engine works, one who recovers recovers, and a reviewer reads.
+#[test]
+fn roles_under_other_names_are_made_by_the_script_that_is_printed() {
+    let cluster = TestCluster::own();
+    let database = cluster.fresh_database();
+    let dir = TempDir::new().expect("a folder");
+    fs::write(dir.path().join("pass"), "correct horse\n").expect("written");
+    fs::set_permissions(dir.path().join("pass"), Permissions::from_mode(0o600)).expect("mode");
+    let config = "[roles]\nowner = 'app_own'\nengine = 'app_run'\noperator = 'app_mend'\nsealer = 'app_seal'\nauditor = 'app_look'\n";
+    fs::create_dir(dir.path().join("state")).expect("made");
+    fs::write(dir.path().join("state/redress.toml"), config).expect("written");
+    let run_as = |login: &str, arguments: &[&str], exit: i32| {
+        let url = cluster.url_as(login, database.name());
+        let ran = ended(&mut command(dir.path(), Some(&url), arguments));
+        assert_eq!(
+            ran.exit, exit,
+            "{login} {arguments:?}\n{}\n{}",
+            ran.out, ran.err
+        );
+        ran.out
+    };
+    let script = run_as("nobody", &["db", "roles"], 0);
+    let logins = ["installer", "worker", "recovery", "sealing", "review"];
+    for login in logins {
+        database.query_text(&format!("create role {login} login"));
+    }
+    database.query_text(&script);
+    run_as("installer", &["db", "migrate"], 0);
+    database.query_text(SHOP);
+    database.query_text(
+        "grant usage on schema shop to worker, recovery;
+         grant select, insert, update on all tables in schema shop to worker, recovery",
+    );
+    let saga = dir.path().join("shop.yaml");
+    fs::write(&saga, SAGA).expect("written");
+    let saga = saga.display().to_string();
+    run_as("worker", &["saga", "register", &saga], 0);
+    run_as("recovery", &["key", "new", "sov", "--role", "sovereign"], 0);
+    let input = r#"{"order": "7", "qty": 1, "fail": true}"#;
+    let shown = run_as(
+        "worker",
+        &["start", "shop", "--input", input, "--wait", "--json"],
+        3,
+    );
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let id = shown["run"].as_str().expect("a run");
+    // Who only reads sees everything and starts nothing.
+    for (words, exit) in [
+        (&["show", id][..], 0),
+        (&["runs"], 0),
+        (&["log", id], 0),
+        (&["status"], 3),
+        (&["holds"], 0),
+        (&["audit", "log"], 0),
+        (&["audit", "verify"], 0),
+        (&["check"], 0),
+        (&["runbook", "suggest", id], 0),
+    ] {
+        run_as("review", words, exit);
+    }
+    let another = r#"{"order": "8", "qty": 1}"#;
+    run_as("review", &["start", "shop", "--input", another], 78);
+    let planned = run_as("recovery", &["plan", id, "--json"], 0);
+    let planned: serde_json::Value = serde_json::from_str(&planned).expect("JSON");
+    let digest = planned["digest"]
+        .as_str()
+        .or(planned["plan"]["digest"].as_str());
+    let digest = digest.unwrap_or_else(|| panic!("{planned}"));
+    let signed = ["--as", "sov", "--non-interactive"];
+    run_as("recovery", &[&["approve", digest][..], &signed].concat(), 0);
+    run_as("recovery", &["apply", digest], 0);
+    run_as("review", &["check"], 0);
+    let ours = "select count(*) from pg_roles where rolname like 'redress%'";
+    assert_eq!(database.query_text(ours), "0");
 }
