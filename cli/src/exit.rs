@@ -85,8 +85,8 @@ impl Exit {
             731 | 735 | 738 | 739 | 746 | 747 | 751 | 752 => Self::Verification,
             736 | 737 => Self::Person,
             740 => Self::Failed,
-            701..=706 | 804 => Self::Configuration,
-            801 | 802 | 806 | 807 | 809 => Self::Unreachable,
+            701..=706 | 804 | 810 | 811 => Self::Configuration,
+            801 | 802 | 806 | 807 | 809 | 812..=819 => Self::Unreachable,
             803 | 805 => Self::Failed,
             808 => Self::Person,
             850..=853 | 858 | 859 | 950 | 952..=954 => Self::Configuration,
@@ -148,6 +148,9 @@ mod tests {
         check("RD0801", 75);
         check("RD0802", 75);
         check("RD0804", 78);
+        check("RD0810", 78);
+        check("RD0812", 75);
+        check("RD0818", 75);
         check("RD0913", 2);
         assert_eq!(Exit::of_code("RD9999"), None);
         assert_eq!(Exit::of_code("E1"), None);

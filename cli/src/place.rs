@@ -7,15 +7,13 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redress::Engine;
 use redress::alert::CommandSink;
-use redress::db::{DbError, Session, connect, pool};
+use redress::db::{DbError, Session, Target, connect, pool_of};
 use redress::schema::{self, SchemaError};
-use redress::tokio_postgres;
 use redress_adapters::Config;
 use redress_ledger::trust::{TRUST_BYTES_MAX, Trust};
 use uuid::Uuid;
@@ -105,14 +103,14 @@ impl Place {
         given.filter(|url| !url.trim().is_empty())
     }
 
-    /// The URL of whoever owns the schema, else that of every command.
+    /// The database as whoever owns the schema reaches it, else as every command does.
     ///
     /// # Errors
-    /// As [`Place::url`].
-    pub async fn migration_url(&self) -> Result<String, Fail> {
+    /// As [`Place::target`].
+    pub async fn migration_target(&self) -> Result<Target, Fail> {
         match self.settings.url_beside("migrate") {
-            Some(url) => Ok(url.to_owned()),
-            None => self.url().await,
+            Some(url) => read_url(url),
+            None => self.target().await,
         }
     }
 
@@ -144,14 +142,22 @@ impl Place {
         self.settings.adapters()
     }
 
-    /// The URL that was given, else that of the private server, brought up if it does not run.
+    /// The database that was given, its gaps filled from the environment.
     ///
     /// # Errors
-    /// [`Fail::Cluster`] when there is no server to be had.
-    pub async fn url(&self) -> Result<String, Fail> {
-        match self.given_url() {
-            Some(url) => Ok(url),
-            None => self.private_up().await,
+    /// [`Fail::Engine`] when the URL cannot be read.
+    pub fn given(&self) -> Result<Option<Target>, Fail> {
+        self.given_url().as_deref().map(read_url).transpose()
+    }
+
+    /// The database that was given, else that of the private server, brought up if it does not run.
+    ///
+    /// # Errors
+    /// [`Fail::Cluster`] when there is no server to be had; [`Fail::Engine`] when the URL cannot be read.
+    pub async fn target(&self) -> Result<Target, Fail> {
+        match self.given()? {
+            Some(target) => Ok(target),
+            None => private_target(&self.private_up().await?),
         }
     }
 
@@ -177,7 +183,7 @@ impl Place {
     }
 
     async fn settle(&self, private: &PrivateCluster, url: &str) -> Result<(), Fail> {
-        let admin = open(&private.url("postgres", "postgres")).await?;
+        let admin = open(&private_target(&private.url("postgres", "postgres"))?).await?;
         for (missing, make) in BOOTSTRAP {
             let row = admin.query_one(*missing, &[]).await.map_err(DbError::from);
             if row.map_err(redress::Error::from)?.get(0) {
@@ -187,7 +193,7 @@ impl Place {
                 }
             }
         }
-        let session = open(url).await?;
+        let session = open(&private_target(url)?).await?;
         let sql = redress_sql(&self.globals.schema);
         let found = schema::inspect(&session, &sql).await;
         if let Err(SchemaError::Missing(_) | SchemaError::Older { .. }) = found {
@@ -220,8 +226,8 @@ impl Place {
     /// As [`Place::engine`].
     pub async fn engine_with(&self, needs: Needs) -> Result<Engine, Fail> {
         let trust = self.trust()?;
-        let url = self.url().await?;
-        self.engine_at(&url, needs, trust).await
+        let target = self.target().await?;
+        self.engine_at(target, needs, trust).await
     }
 
     /// An engine on a database.
@@ -230,11 +236,11 @@ impl Place {
     /// As [`Place::engine`].
     pub async fn engine_at(
         &self,
-        url: &str,
+        target: Target,
         needs: Needs,
         trust: Option<Trust>,
     ) -> Result<Engine, Fail> {
-        let pool = pool(url, needs.sessions).map_err(redress::Error::from)?;
+        let pool = pool_of(target, needs.sessions).map_err(redress::Error::from)?;
         let mut builder = Engine::builder(pool)
             .adapters(redress_adapters::standard())
             .externals(redress_adapters::external(&self.config()))
@@ -264,12 +270,22 @@ pub fn url_of(private: &PrivateCluster) -> String {
 ///
 /// # Errors
 /// [`Fail::Engine`] when it cannot be reached.
-pub async fn open(url: &str) -> Result<Session, Fail> {
-    let config = tokio_postgres::Config::from_str(url).map_err(|error| {
-        let text = format!("the database URL cannot be read: {error}");
-        redress::Error::from(DbError::Unreachable(text))
-    })?;
-    Ok(connect(&config).await.map_err(redress::Error::from)?)
+pub async fn open(target: &Target) -> Result<Session, Fail> {
+    Ok(connect(target).await.map_err(redress::Error::from)?)
+}
+
+fn read_url(url: &str) -> Result<Target, Fail> {
+    let target = url.parse::<Target>().map_err(DbError::from);
+    Ok(target.map_err(redress::Error::from)?)
+}
+
+/// Where a private server is: what the environment says of other servers does not touch it.
+///
+/// # Errors
+/// [`Fail::Engine`] when the URL cannot be read.
+pub fn private_target(url: &str) -> Result<Target, Fail> {
+    let target = Target::alone(url).map_err(DbError::from);
+    Ok(target.map_err(redress::Error::from)?)
 }
 
 /// Reads a trust file.

@@ -422,8 +422,23 @@ impl Error {
 
     /// Whether only the way to the database was lost: nothing is said about the work itself.
     pub(crate) fn is_lost(&self) -> bool {
-        // Unreachable, lost, and class 57: the server shuts down, crashed or starts up.
-        matches!(self.code(), "RD0801" | "RD0802" | "RD0807")
+        // Unreachable, lost, class 57 (the server shuts down, crashed or starts up), and what keeps a new connection
+        // from being made: certificates, their files, the login.
+        matches!(
+            self.code(),
+            "RD0801"
+                | "RD0802"
+                | "RD0807"
+                | "RD0811"
+                | "RD0812"
+                | "RD0813"
+                | "RD0814"
+                | "RD0815"
+                | "RD0816"
+                | "RD0817"
+                | "RD0818"
+                | "RD0819"
+        )
     }
 
     /// The SQLSTATE, when the server answered.

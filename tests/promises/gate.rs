@@ -748,7 +748,7 @@ async fn half_done(lab: &Lab, engine: &Engine, name: &str) -> Uuid {
         .expect("opened")
         .run;
     // The second phase meets a row that is locked from outside; then the driver is gone.
-    let config: tokio_postgres::Config = lab.url().parse().unwrap();
+    let config = lab.url().parse().unwrap();
     let other = redress::db::connect(&config).await.unwrap();
     other
         .batch_execute(&format!(

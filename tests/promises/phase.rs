@@ -329,7 +329,7 @@ async fn a_phase_that_meets_a_lock_is_repeated_when_the_lock_is_gone() {
         json!({}),
     );
     engine.register(&saga).await.expect("registered");
-    let config: tokio_postgres::Config = lab.url().parse().unwrap();
+    let config = lab.url().parse().unwrap();
     let other = redress::db::connect(&config).await.unwrap();
     let id = open(&engine, &saga).await;
     let p1 = format!("begin; insert into shop.mark (run, phase) values ('{id}', 'p2')");

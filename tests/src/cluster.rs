@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use redress_cli::cluster::{Account, Binaries, ClusterError, Options, PrivateCluster, Stop};
@@ -18,6 +21,8 @@ pub struct Setup {
     settings: Vec<(String, String)>,
     tcp: bool,
     durable: bool,
+    /// Socket's folder and port of the primary that it follows.
+    primary: Option<(PathBuf, u16)>,
 }
 
 impl Setup {
@@ -41,6 +46,14 @@ impl Setup {
     /// Leaves `fsync` on and lies on the disk, as benches need it.
     pub fn durable(mut self) -> Self {
         self.durable = true;
+        self
+    }
+
+    /// Makes it a hot standby that follows another test server.
+    pub fn standby_of(mut self, primary: &TestCluster) -> Self {
+        let socket = primary.socket();
+        let folder = socket.parent().expect("a socket lies in a folder");
+        self.primary = Some((folder.to_owned(), primary.tcp_port.unwrap_or(USUAL_PORT)));
         self
     }
 
@@ -103,7 +116,12 @@ impl TestCluster {
         let plot = Plot::claim(ground);
         let dir = plot.server();
         fs::create_dir(&dir).expect("the folder of a new test server is empty");
-        template::copy_to(&dir.join("data"), ground, binaries, account);
+        match &setup.primary {
+            Some((socket, port)) => {
+                follow(&dir.join("data"), socket, *port, binaries, account);
+            }
+            None => template::copy_to(&dir.join("data"), ground, binaries, account),
+        }
         let mut options = Options::default();
         options.search.named = Some(binaries.bin.clone());
         options.settings = setup.settings();
@@ -259,6 +277,33 @@ impl Drop for TestCluster {
     }
 }
 
+/// Copies a running server into a data folder that will follow it.
+fn follow(data: &Path, socket: &Path, port: u16, binaries: &Binaries, account: Account) {
+    fs::create_dir(data).expect("the folder of a new test server is empty");
+    fs::set_permissions(data, fs::Permissions::from_mode(0o700)).expect("a mode can be set");
+    account.own(data).expect("the folder can be given away");
+    let mut command = Command::new(binaries.bin.join("pg_basebackup"));
+    command
+        .arg("--host")
+        .arg(socket)
+        .args(["--port", &port.to_string(), "--username", "postgres"])
+        .arg("--pgdata")
+        .arg(data)
+        .args([
+            "--checkpoint=fast",
+            "--wal-method=stream",
+            "--write-recovery-conf",
+            "--no-sync",
+        ])
+        .current_dir("/");
+    if account.is_other() {
+        command.uid(account.uid());
+    }
+    let ran = command.output().expect("pg_basebackup runs");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "pg_basebackup: {said}");
+}
+
 /// A port that is free now.
 fn free_port() -> u16 {
     let probe = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback address has a free port");
@@ -275,3 +320,4 @@ fn must<T>(result: Result<T, ClusterError>) -> T {
 }
 
 const PORT_TRIES_MAX: u32 = 5;
+const USUAL_PORT: u16 = 5432;

@@ -22,6 +22,7 @@ pub mod lab;
 pub mod outside;
 pub mod pooler;
 pub mod relay;
+pub mod secured;
 pub mod server;
 mod template;
 #[cfg(test)]
@@ -39,4 +40,5 @@ pub use lab::Lab;
 pub use outside::Depot;
 pub use pooler::{Pooler, engine_url};
 pub use relay::{Fault, Relay, Trigger};
+pub use secured::Secured;
 pub use vault::Vault;

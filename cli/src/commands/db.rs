@@ -7,7 +7,7 @@ use crate::cluster::{self, Options, PrivateCluster, Status, Stop};
 use crate::commands::{query, roles};
 use crate::exit::Exit;
 use crate::fail::Fail;
-use crate::place::{Place, default_origin, open, redress_sql, url_of};
+use crate::place::{Place, default_origin, open, private_target, redress_sql, url_of};
 
 /// What to do with a database.
 #[derive(Debug, clap::Subcommand)]
@@ -59,7 +59,7 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
 async fn up(place: &Place) -> Result<Exit, Fail> {
     let url = place.private_up().await?;
     // A schema that is newer or of another text is told here and not by the next command.
-    let session = open(&url).await?;
+    let session = open(&private_target(&url)?).await?;
     let sql = redress_sql(&place.globals.schema);
     schema::inspect(&session, &sql)
         .await
@@ -113,10 +113,10 @@ fn remove(place: &Place, yes: bool) -> Result<Exit, Fail> {
 }
 
 async fn status(place: &Place) -> Result<Exit, Fail> {
-    let given = place.given_url();
+    let given = place.given()?;
     let dir = place.cluster_dir()?;
-    let (server, url) = match &given {
-        Some(url) => ("given".to_owned(), Some(url.clone())),
+    let (server, target) = match given {
+        Some(target) => ("given".to_owned(), Some(target)),
         None => match cluster::status(&dir)? {
             Status::Missing => ("no private server yet".to_owned(), None),
             Status::Stopped { data } => (
@@ -128,11 +128,11 @@ async fn status(place: &Place) -> Result<Exit, Fail> {
                 let running = format!("private, process {pid}, data in {}", data.display());
                 // Opened and not settled: a look changes nothing.
                 let private = PrivateCluster::open(&dir, &Options::default())?;
-                (running, Some(url_of(&private)))
+                (running, Some(private_target(&url_of(&private))?))
             }
         },
     };
-    let Some(url) = url else {
+    let Some(target) = target else {
         if place.say.is_json() {
             place
                 .say
@@ -143,7 +143,7 @@ async fn status(place: &Place) -> Result<Exit, Fail> {
         }
         return Ok(Exit::Unreachable);
     };
-    let session = open(&url).await?;
+    let session = open(&target).await?;
     let sql = redress_sql(&place.globals.schema);
     let found = schema::inspect(&session, &sql)
         .await
@@ -152,7 +152,7 @@ async fn status(place: &Place) -> Result<Exit, Fail> {
         place.say.value(&json!({
             "schema": 1,
             "server": server,
-            "url": without_password(&url),
+            "url": target.to_string(),
             "installation": {
                 "name": place.globals.schema.as_str(),
                 "version": SCHEMA_VERSION,
@@ -164,9 +164,7 @@ async fn status(place: &Place) -> Result<Exit, Fail> {
         }))?;
     } else {
         place.say.line(&format!("server      {server}"))?;
-        place
-            .say
-            .line(&format!("url         {}", without_password(&url)))?;
+        place.say.line(&format!("url         {target}"))?;
         place.say.line(&format!(
             "schema      {} version {SCHEMA_VERSION}",
             place.globals.schema.as_str()
@@ -180,8 +178,7 @@ async fn status(place: &Place) -> Result<Exit, Fail> {
 }
 
 async fn migrate(place: &Place, origin: Option<&str>) -> Result<Exit, Fail> {
-    let url = place.migration_url().await?;
-    let session = open(&url).await?;
+    let session = open(&place.migration_target().await?).await?;
     let origin = origin.map_or_else(default_origin, str::to_owned);
     let done = place.migrate(&session, &origin).await?;
     let sql = redress_sql(&place.globals.schema);
@@ -213,68 +210,7 @@ async fn migrate(place: &Place, origin: Option<&str>) -> Result<Exit, Fail> {
     Ok(Exit::Done)
 }
 
-/// The URL without its password: neither the one before the host, nor one among the parameters, nor one of key and
-/// value pairs.
+/// The URL with its passwords masked; nothing of one that cannot be read.
 pub(crate) fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        // Key and value pairs: only the password is private.
-        let words = url.split_whitespace();
-        return words.map(masked).collect::<Vec<_>>().join(" ");
-    };
-    let (before, parameters) = match rest.split_once('?') {
-        // A password with a question mark in it: what stands before the last `@` is not shown.
-        Some((before, after))
-            if !before.contains('@') && before.contains(':') && after.contains('@') =>
-        {
-            (rest, None)
-        }
-        Some((before, parameters)) => (before, Some(parameters)),
-        None => (rest, None),
-    };
-    // Whatever stands before the last `@` may be part of a password that was not written as it should be.
-    let shown = match before.rfind('@') {
-        Some(at) => {
-            let user = before[..at].split([':', '@']).next().unwrap_or_default();
-            format!("{scheme}://{user}{}", &before[at..])
-        }
-        None => format!("{scheme}://{before}"),
-    };
-    match parameters {
-        Some(parameters) => {
-            let shown_too: Vec<String> = parameters.split('&').map(masked).collect();
-            format!("{shown}?{}", shown_too.join("&"))
-        }
-        None => shown,
-    }
-}
-
-/// One parameter; what is a password is left out.
-fn masked(word: &str) -> String {
-    match word.split_once('=') {
-        Some((key, _)) if key.ends_with("password") => format!("{key}=***"),
-        _ => word.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_not_shown() {
-        let check = |url: &str, shown: &str| assert_eq!(without_password(url), shown);
-        check("postgres://me:secret@db:5432/x", "postgres://me@db:5432/x");
-        check("postgres://me@%2Ftmp/x", "postgres://me@%2Ftmp/x");
-        check("postgres://db/x?user=a@b", "postgres://db/x?user=a@b");
-        check("postgres://me:a/b?c@db/x", "postgres://me@db/x");
-        check("postgres://me:p@ss@db/x", "postgres://me@db/x");
-        check(
-            "postgres://me@db/x?password=secret&sslpassword=other&user=b",
-            "postgres://me@db/x?password=***&sslpassword=***&user=b",
-        );
-        check(
-            "host=db user=me password=secret",
-            "host=db user=me password=***",
-        );
-    }
+    redress::db::masked(url).unwrap_or_else(|_| "(cannot be read)".to_owned())
 }

@@ -58,7 +58,7 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
 }
 
 async fn up(place: &Place, schema: &Schema) -> Result<Exit, Fail> {
-    let session = open(&place.url().await?).await?;
+    let session = open(&place.target().await?).await?;
     if stands(&session, schema).await.map_err(refused)? {
         return done(place, schema, "has the tables of postings already");
     }
@@ -71,7 +71,7 @@ async fn down(place: &Place, schema: &Schema, yes: bool) -> Result<Exit, Fail> {
         let text = format!("every row in schema {schema} would be gone: say so with --yes");
         return Err(Fail::own("RD0913", text));
     }
-    let session = open(&place.url().await?).await?;
+    let session = open(&place.target().await?).await?;
     if !is_there(&session, schema).await.map_err(refused)? {
         return done(place, schema, "has no tables of postings");
     }
@@ -108,7 +108,7 @@ async fn run_scripts(session: &Session, scripts: &[String]) -> Result<(), Fail> 
 
 async fn check(place: &Place, schema: &Schema) -> Result<Exit, Fail> {
     let ledger = Ledger::read(&place.engine().await?).await?;
-    let session = open(&place.url().await?).await?;
+    let session = open(&place.target().await?).await?;
     let report = replay(&session, schema, &ledger).await.map_err(refused)?;
     let exit = if report.ok {
         Exit::Done
@@ -180,7 +180,7 @@ pub async fn replay_all(place: &Place, engine: &Engine) -> Result<Vec<Report>, F
     if schemas.is_empty() {
         return Ok(reports);
     }
-    let session = open(&place.url().await?).await?;
+    let session = open(&place.target().await?).await?;
     for schema in &schemas {
         if is_there(&session, schema).await.map_err(refused)? {
             reports.push(replay(&session, schema, &ledger).await.map_err(refused)?);

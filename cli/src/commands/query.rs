@@ -31,7 +31,7 @@ enum Answer {
 /// [`Fail`]: the first statement that the server refused; with it all of this call are undone.
 pub async fn query(place: &Place, text: &str) -> Result<Exit, Fail> {
     let text = statements(text)?;
-    let session = open(&place.url().await?).await?;
+    let session = open(&place.target().await?).await?;
     let messages = session.simple_query(&text).await;
     let messages = messages.map_err(refused)?;
     let answers = answers(&messages);

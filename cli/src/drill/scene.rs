@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::courier::Courier;
 use crate::fail::Fail;
-use crate::place::{open, redress_sql};
+use crate::place::{open, private_target, redress_sql};
 
 /// Where a scene is made, and by whom.
 pub struct Ground<'a> {
@@ -111,7 +111,7 @@ pub async fn repair(fixture: Fixture, url: &str) -> Result<&'static str, Fail> {
         Fixture::BaselineMismatch => (TAKEN_BACK, "the other booking was taken back"),
         _ => return Ok("nothing outside has to be mended in this scene"),
     };
-    let session = open(url).await?;
+    let session = open(&private_target(url)?).await?;
     let done = session.batch_execute(text).await;
     done.map_err(|error| Error::from(DbError::from(error)))?;
     Ok(said)
@@ -128,7 +128,8 @@ struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     async fn open(ground: &'a Ground<'a>) -> Result<Self, Fail> {
-        let pool = redress::db::pool(ground.url, SESSIONS).map_err(Error::from)?;
+        let pool =
+            redress::db::pool_of(private_target(ground.url)?, SESSIONS).map_err(Error::from)?;
         let engine = Engine::builder(pool)
             .schema(ground.schema.clone())
             .adapters(redress_adapters::standard())
@@ -138,7 +139,7 @@ impl<'a> Scene<'a> {
             .actor(ACTOR)
             .build()
             .await?;
-        let session = open(ground.url).await?;
+        let session = open(&private_target(ground.url)?).await?;
         let scene = Self {
             ground,
             engine,

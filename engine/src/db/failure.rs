@@ -5,6 +5,8 @@
 use redress_ledger::Class;
 use thiserror::Error;
 
+use super::{NotConnected, TargetError};
+
 /// A five-character SQLSTATE.
 pub type Sqlstate = str;
 
@@ -30,6 +32,12 @@ pub enum DbError {
     /// No connection could be made.
     #[error("the database cannot be reached: {0}")]
     Unreachable(String),
+    /// No host gave a session; each is named with its reason.
+    #[error(transparent)]
+    NotConnected(NotConnected),
+    /// The connection string is not used, or a file that it names.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// A value did not have the type that the statement or the row wanted.
     #[error("{0}")]
     Value(String),
@@ -40,7 +48,11 @@ impl DbError {
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Server { sqlstate, .. } => Some(sqlstate),
-            Self::Lost(_) | Self::Unreachable(_) | Self::Value(_) => None,
+            Self::Lost(_)
+            | Self::Unreachable(_)
+            | Self::NotConnected(_)
+            | Self::Target(_)
+            | Self::Value(_) => None,
         }
     }
 
@@ -48,7 +60,11 @@ impl DbError {
     pub fn constraint(&self) -> Option<&str> {
         match self {
             Self::Server { constraint, .. } => constraint.as_deref(),
-            Self::Lost(_) | Self::Unreachable(_) | Self::Value(_) => None,
+            Self::Lost(_)
+            | Self::Unreachable(_)
+            | Self::NotConnected(_)
+            | Self::Target(_)
+            | Self::Value(_) => None,
         }
     }
 
@@ -57,6 +73,8 @@ impl DbError {
         match self {
             Self::Server { sqlstate, .. } => class_of_sqlstate(sqlstate),
             Self::Lost(_) | Self::Unreachable(_) => Class::Retry,
+            Self::NotConnected(error) => error.class(),
+            Self::Target(error) => error.class(),
             Self::Value(_) => Class::Business,
         }
     }
@@ -67,6 +85,8 @@ impl DbError {
             Self::Server { sqlstate, .. } => code_of_sqlstate(sqlstate),
             Self::Lost(_) => "RD0802",
             Self::Unreachable(_) => "RD0801",
+            Self::NotConnected(error) => error.code(),
+            Self::Target(error) => error.code(),
             Self::Value(_) => "RD0803",
         }
     }

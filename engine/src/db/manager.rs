@@ -1,21 +1,20 @@
 //! The pool: deadpool over our own connector, which reads notices and knows the server it must meet.
 
 use std::future::poll_fn;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_postgres::{AsyncMessage, Client, Connection};
 
-use super::{DbError, Pooler, Session};
+use super::dial::dial;
+use super::{DbError, Pooler, Session, Target};
 
 /// How long a caller waits for a session of a pool that is too small for what is going on.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time to make a connection, when the URL does not say.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time to clean a session before its next use.
 const RECYCLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A message of the server that is older than this many others is dropped.
@@ -30,13 +29,19 @@ const SETTINGS: &str = "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=is
 pub type Pool = managed::Pool<Manager>;
 
 /// Makes sessions for one database.
+#[derive(Debug)]
 pub struct Manager {
-    config: Config,
+    target: Target,
     /// The server that every connection must reach; set once the installation is known.
     server: OnceLock<String>,
 }
 
 impl Manager {
+    /// Where the sessions lead.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// Fixes the server: a connection that reaches another one (a restored copy, a wrong URL) is refused from now on.
     pub(crate) fn expect_server(&self, system_identifier: &str) {
         let _ = self.server.set(system_identifier.to_owned());
@@ -44,7 +49,9 @@ impl Manager {
 
     /// Makes one session that belongs to no pool, on the right server.
     pub(crate) async fn open(&self) -> Result<Session, DbError> {
-        let session = connect(&self.config).await?;
+        // A pooler does not pass startup options on.
+        let settings = (self.target.pooler() == Pooler::None).then_some(SETTINGS);
+        let session = dial(&self.target, settings).await?;
         if let Some(expected) = self.server.get() {
             let row = session
                 .query_one(
@@ -69,7 +76,7 @@ impl Manager {
 /// [`DbError::Unreachable`] when the pool cannot be built.
 pub(crate) fn side_pool(pool: &Pool) -> Result<Pool, DbError> {
     let manager = Manager {
-        config: pool.manager().config.clone(),
+        target: pool.manager().target.clone(),
         server: pool.manager().server.clone(),
     };
     Pool::builder(manager)
@@ -99,23 +106,21 @@ impl managed::Manager for Manager {
 
 /// Makes a pool of at most `size` sessions; connects to nothing yet. Each run that is driven at once needs up to two.
 ///
+/// `url` is a [`Target`].
+///
 /// # Errors
-/// [`DbError::Unreachable`] when the URL cannot be read or asks for what is not offered.
+/// [`DbError::Target`] when the URL cannot be read or asks for what is not offered.
 pub fn pool(url: &str, size: usize) -> Result<Pool, DbError> {
-    let mut config = Config::from_str(url).map_err(|error| {
-        DbError::Unreachable(format!("the database URL cannot be read: {error}"))
-    })?;
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT_TIMEOUT);
-    }
-    if config.get_application_name().is_none() {
-        config.application_name("redress");
-    }
-    if config.get_options().is_none() {
-        config.options(SETTINGS);
-    }
+    pool_of(url.parse()?, size)
+}
+
+/// Makes a pool as [`pool`] does.
+///
+/// # Errors
+/// [`DbError::Unreachable`] when the pool cannot be built.
+pub fn pool_of(target: Target, size: usize) -> Result<Pool, DbError> {
     let manager = Manager {
-        config,
+        target,
         server: OnceLock::new(),
     };
     Pool::builder(manager)
@@ -131,9 +136,22 @@ pub fn pool(url: &str, size: usize) -> Result<Pool, DbError> {
 /// Makes one connection and drives it in a task of its own.
 ///
 /// # Errors
-/// [`DbError::Unreachable`] when no connection could be made.
-pub async fn connect(config: &Config) -> Result<Session, DbError> {
-    let (client, mut connection) = config.connect(NoTls).await.map_err(unreachable)?;
+/// [`DbError::NotConnected`] when no connection could be made, [`DbError::Target`] when a file that it needs cannot be
+/// used.
+pub async fn connect(target: &Target) -> Result<Session, DbError> {
+    dial(target, None).await
+}
+
+/// Drives a connection in a task of its own.
+pub(super) fn drive<S, T>(
+    client: Client,
+    mut connection: Connection<S, T>,
+    pooler: Pooler,
+) -> Session
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let warnings = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&warnings);
     let task = tokio::spawn(async move {
@@ -155,16 +173,5 @@ pub async fn connect(config: &Config) -> Result<Session, DbError> {
     });
     let wire = task.abort_handle();
     let client = ClientWrapper::new(client, task);
-    Ok(Session::new(client, Pooler::None, warnings, wire))
-}
-
-fn unreachable(error: tokio_postgres::Error) -> DbError {
-    match DbError::from(error) {
-        DbError::Server {
-            sqlstate, message, ..
-        } => DbError::Unreachable(format!("{message} [{sqlstate}]")),
-        DbError::Lost(text) | DbError::Value(text) | DbError::Unreachable(text) => {
-            DbError::Unreachable(text)
-        }
-    }
+    Session::new(client, pooler, warnings, wire)
 }

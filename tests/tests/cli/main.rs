@@ -6,6 +6,7 @@ mod bounds;
 mod bulk;
 mod ceremony;
 mod configuring;
+mod connecting;
 mod docs;
 mod drilling;
 mod generated;

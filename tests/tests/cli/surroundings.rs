@@ -29,7 +29,9 @@ fn an_unreachable_database_exits_75_and_says_so() {
             ran.err
         );
     }
-    assert_eq!(at(&["status", "--database", "nonsense://"]).exit, 75);
+    let ran = at(&["status", "--database", "nonsense://"]);
+    assert_eq!(ran.exit, 78, "{}", ran.err);
+    assert!(ran.err.contains("error[RD0810]"), "{}", ran.err);
 }
 
 #[test]

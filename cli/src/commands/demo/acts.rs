@@ -12,7 +12,7 @@ use super::sealed;
 use super::stage::{Ran, Stage, broken};
 use crate::cluster::PrivateCluster;
 use crate::fail::Fail;
-use crate::place::open;
+use crate::place::{open, private_target};
 
 /// Plays everything; the private server runs.
 ///
@@ -23,7 +23,7 @@ pub async fn play(
     document: &Document,
     server: &PrivateCluster,
 ) -> Result<(), Fail> {
-    let session = open(&server.url("redress", "redress")).await?;
+    let session = open(&private_target(&server.url("redress", "redress"))?).await?;
     prepare(stage, &session).await?;
     let units = enact(stage, document, &session).await?;
     let run = fail(stage, document, &session, units).await?;
@@ -252,7 +252,7 @@ async fn verify(stage: &mut Stage) -> Result<(), Fail> {
 /// In a copy of the database, so that the folder keeps a sound ledger to look at.
 async fn tamper(stage: &mut Stage, server: &PrivateCluster, run: Uuid) -> Result<(), Fail> {
     stage.scene("One byte of it is changed, in a copy, by the server's own superuser")?;
-    let admin = open(&server.url("postgres", "postgres")).await?;
+    let admin = open(&private_target(&server.url("postgres", "postgres"))?).await?;
     let copy = "create database tampered template redress owner redress strategy file_copy";
     let ended =
         "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = 'redress'";
@@ -262,7 +262,7 @@ async fn tamper(stage: &mut Stage, server: &PrivateCluster, run: Uuid) -> Result
             .await
             .map_err(|error| redress::Error::from(DbError::from(error)))?;
     }
-    let copied = open(&server.url("postgres", "tampered")).await?;
+    let copied = open(&private_target(&server.url("postgres", "tampered"))?).await?;
     let refused =
         format!("update redress.record set bytes = bytes where run = '{run}' and seq = 5");
     stage.tell(&format!("sql> {refused}"))?;

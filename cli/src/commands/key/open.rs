@@ -172,8 +172,10 @@ pub async fn check_earlier_decisions(place: &Place, root: &Root) -> Result<(), F
         // A root has no key twice.
         let _ = trust.add(Role::Sovereign, vkey.clone());
     }
-    let url = place.url().await?;
-    let engine = place.engine_at(&url, Needs::default(), Some(trust)).await?;
+    let target = place.target().await?;
+    let engine = place
+        .engine_at(target, Needs::default(), Some(trust))
+        .await?;
     check_verified(
         &engine,
         "the keys of the root; others can be registered in the same moment only without --out (open with a threshold \

@@ -104,7 +104,7 @@ pub async fn check(place: &Place, args: &CheckArgs) -> Result<Exit, Fail> {
 
 async fn look(place: &Place) -> Result<Here, Fail> {
     let engine = place.engine().await?;
-    let session = open(&place.url().await?).await?;
+    let session = open(&place.target().await?).await?;
     let config = place.config();
     let inside = standard().iter().map(|one| one.name().to_owned()).collect();
     let mut adapters: BTreeSet<String> = inside;
