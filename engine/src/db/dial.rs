@@ -19,6 +19,7 @@ use tokio_postgres::{Config, NoTls, SimpleQueryMessage, Socket};
 
 use super::manager::drive;
 use super::target::{Attrs, Host, SslMode, Target};
+use super::verdict::judge;
 use super::{DbError, Pooler, Session, TargetError};
 
 /// Why a host gave no session.
@@ -328,7 +329,7 @@ where
     T: MakeTlsConnect<Socket>,
     T::Stream: Send + 'static,
 {
-    let made = config.connect(tls).await;
+    let made = Box::pin(config.connect(tls)).await;
     let (client, connection) = made.map_err(|error| judge(&error))?;
     Ok(drive(client, connection, pooler))
 }
@@ -367,78 +368,6 @@ async fn fits(session: &Session, wanted: Attrs) -> Result<(), (Reason, String)> 
         Reason::Attributes,
         format!("it is {is}, target_session_attrs={asked}"),
     ))
-}
-
-/// What a failed login means.
-fn judge(error: &tokio_postgres::Error) -> (Reason, String) {
-    if let Some(said) = error.as_db_error() {
-        let text = format!("{} [{}]", said.message(), said.code().code());
-        let reason = match said.code().code() {
-            "28000" if said.message().contains("certificate") => Reason::OwnCertificate,
-            "28000" | "28P01" | "3D000" | "42501" => Reason::Login,
-            _ => Reason::Away,
-        };
-        return (reason, text);
-    }
-    let source = std::error::Error::source(error);
-    #[cfg(feature = "tls")]
-    if let Some(found) = source.and_then(handshake) {
-        return found;
-    }
-    let Some(source) = source else {
-        return (Reason::Away, error.to_string());
-    };
-    let (what, why) = (error.to_string(), source.to_string());
-    match &*what {
-        "authentication error" => (Reason::Login, format!("the login failed: {why}")),
-        "invalid configuration" if why.contains("password") => (
-            Reason::Login,
-            "the server asks for a password and none is given (URL, PGPASSWORD or a password file)"
-                .to_owned(),
-        ),
-        "error performing TLS handshake" if why.contains("does not support TLS") => {
-            (Reason::WithoutTls, "the server speaks no TLS".to_owned())
-        }
-        "error performing TLS handshake" => (Reason::Handshake, format!("TLS: {why}")),
-        _ => (Reason::Away, why),
-    }
-}
-
-#[cfg(feature = "tls")]
-fn handshake(source: &(dyn std::error::Error + 'static)) -> Option<(Reason, String)> {
-    use rustls::{AlertDescription as Alert, CertificateError as Bad, Error};
-    let inner = source.downcast_ref::<std::io::Error>()?.get_ref()?;
-    let error = inner.downcast_ref::<Error>()?;
-    Some(match error {
-        Error::InvalidCertificate(bad) => match bad {
-            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => (
-                Reason::OtherName,
-                format!("TLS: {bad} (only the names in subjectAltName count)"),
-            ),
-            Bad::Expired | Bad::ExpiredContext { .. } => (Reason::OutOfTime, format!("TLS: {bad}")),
-            Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-                (Reason::OutOfTime, format!("TLS: {bad}"))
-            }
-            _ => (
-                Reason::Untrusted,
-                format!("TLS: the server's certificate is not accepted: {bad}"),
-            ),
-        },
-        Error::AlertReceived(
-            alert @ (Alert::CertificateRequired
-            | Alert::BadCertificate
-            | Alert::UnknownCA
-            | Alert::CertificateUnknown
-            | Alert::CertificateExpired
-            | Alert::CertificateRevoked
-            | Alert::UnsupportedCertificate
-            | Alert::AccessDenied),
-        ) => (
-            Reason::OwnCertificate,
-            format!("TLS: the server does not accept our certificate: {alert:?}"),
-        ),
-        other => (Reason::Handshake, format!("TLS: {other}")),
-    })
 }
 
 /// Standby or not, read-only or not.

@@ -51,7 +51,8 @@ impl Manager {
     pub(crate) async fn open(&self) -> Result<Session, DbError> {
         // A pooler does not pass startup options on.
         let settings = (self.target.pooler() == Pooler::None).then_some(SETTINGS);
-        let session = dial(&self.target, settings).await?;
+        // Boxed: a handshake's state is large, and this one stands in every future that takes a session.
+        let session = Box::pin(dial(&self.target, settings)).await?;
         if let Some(expected) = self.server.get() {
             let row = session
                 .query_one(
@@ -139,7 +140,7 @@ pub fn pool_of(target: Target, size: usize) -> Result<Pool, DbError> {
 /// [`DbError::NotConnected`] when no connection could be made, [`DbError::Target`] when a file that it needs cannot be
 /// used.
 pub async fn connect(target: &Target) -> Result<Session, DbError> {
-    dial(target, None).await
+    Box::pin(dial(target, None)).await
 }
 
 /// Drives a connection in a task of its own.

@@ -17,6 +17,7 @@ mod target;
 #[cfg(feature = "tls")]
 mod tls;
 mod value;
+mod verdict;
 
 pub use dial::{HostFailure, NotConnected, Reason};
 pub use failure::{DbError, Sqlstate, class_of_sqlstate};

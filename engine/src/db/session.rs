@@ -62,6 +62,15 @@ pub struct Session {
     wire: AbortHandle,
 }
 
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("pooler", &self.pooler)
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Session {
     pub(super) fn new(
         client: ClientWrapper,

@@ -13,6 +13,7 @@
 mod keys;
 mod passfile;
 mod read;
+mod secure;
 mod surroundings;
 mod text;
 
@@ -178,6 +179,10 @@ pub(super) enum Roots {
 
 /// What TLS needs.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    not(feature = "tls"),
+    expect(dead_code, reason = "judged all the same")
+)]
 pub(super) struct Tls {
     pub mode: SslMode,
     pub roots: Roots,

@@ -10,9 +10,10 @@ use tokio_postgres::config::{ChannelBinding, SslNegotiation};
 
 use super::super::Pooler;
 use super::keys::{self, Meaning};
+use super::secure;
 use super::surroundings::Surroundings;
 use super::text::{self, shown_key};
-use super::{Attrs, Host, Roots, SslMode, Target, TargetError, Tls};
+use super::{Attrs, Host, Target, TargetError, Tls};
 
 /// Reads a connection string.
 pub(super) fn target(text: &str, around: &Surroundings) -> Result<Target, TargetError> {
@@ -44,9 +45,9 @@ pub(super) fn target(text: &str, around: &Surroundings) -> Result<Target, Target
 
 /// A value and where it stands.
 #[derive(Clone)]
-struct Value {
-    text: String,
-    place: String,
+pub(super) struct Value {
+    pub text: String,
+    pub place: String,
 }
 
 fn filled(around: &Surroundings, key: &str) -> Option<Value> {
@@ -59,15 +60,15 @@ fn filled(around: &Surroundings, key: &str) -> Option<Value> {
 
 /// What is known so far; whoever comes first counts.
 #[derive(Default)]
-struct Values(Vec<(String, Value)>);
+pub(super) struct Values(Vec<(String, Value)>);
 
 impl Values {
-    fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.0.iter().any(|(name, _)| name == key)
     }
 
     /// Whether a key has a value that is not empty.
-    fn says(&self, key: &str) -> bool {
+    pub fn says(&self, key: &str) -> bool {
         let mut all = self.0.iter();
         all.any(|(name, value)| name == key && !value.text.is_empty())
     }
@@ -103,7 +104,7 @@ impl Values {
         Ok(())
     }
 
-    fn take(&mut self, key: &str) -> Option<Value> {
+    pub fn take(&mut self, key: &str) -> Option<Value> {
         let at = self.0.iter().position(|(name, _)| name == key)?;
         Some(self.0.swap_remove(at).1).filter(|value| !value.text.is_empty())
     }
@@ -112,12 +113,12 @@ impl Values {
         self.take(key).map(|value| value.text)
     }
 
-    fn path(&mut self, key: &str) -> Option<PathBuf> {
+    pub fn path(&mut self, key: &str) -> Option<PathBuf> {
         self.text(key).map(PathBuf::from)
     }
 
     /// One of several words, or the first of them.
-    fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Result<T, TargetError> {
+    pub fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Result<T, TargetError> {
         let Some(value) = self.take(key) else {
             return Ok(words[0].1);
         };
@@ -170,7 +171,7 @@ fn made(mut values: Values, shown: String, around: &Surroundings) -> Result<Targ
         })?,
     };
     let database = values.text("dbname").unwrap_or_else(|| user.clone());
-    let tls = tls(&mut values, around, &hosts)?;
+    let tls = secure::tls(&mut values, around, &hosts)?;
     let pooler = values.word(
         "pooler",
         &[("none", Pooler::None), ("transaction", Pooler::Transaction)],
@@ -339,92 +340,6 @@ fn usual_socket(port: u16) -> String {
     (*folder).to_owned()
 }
 
-fn tls(values: &mut Values, around: &Surroundings, hosts: &[Host]) -> Result<Tls, TargetError> {
-    let root = values.take("sslrootcert");
-    let system = root.as_ref().is_some_and(|root| root.text == "system");
-    let modes = [
-        ("prefer", SslMode::Prefer),
-        ("disable", SslMode::Disable),
-        ("allow", SslMode::Allow),
-        ("require", SslMode::Require),
-        ("verify-ca", SslMode::VerifyCa),
-        ("verify-full", SslMode::VerifyFull),
-    ];
-    let said = values.says("sslmode");
-    let mut mode = values.word("sslmode", &modes)?;
-    let network = hosts.iter().any(|host| !host.is_socket());
-    if system {
-        if said && mode != SslMode::VerifyFull && network {
-            return Err(TargetError::Conflict(
-                "`sslrootcert=system` needs `sslmode=verify-full`: anybody can have a certificate of a public authority"
-                    .to_owned(),
-            ));
-        }
-        mode = SslMode::VerifyFull;
-    }
-    let roots = match root {
-        _ if system => Roots::System,
-        Some(root) => Roots::File {
-            path: PathBuf::from(root.text),
-            named: true,
-        },
-        None => match around.at_home(".postgresql/root.crt") {
-            Some(path) => Roots::File { path, named: false },
-            None => Roots::None,
-        },
-    };
-    let (oldest, newest) = (
-        values.word("ssl_min_protocol_version", &VERSIONS)?,
-        values.word("ssl_max_protocol_version", &VERSIONS_BACK)?,
-    );
-    let (oldest, newest) = (oldest.max(OLDEST), newest);
-    if newest < oldest {
-        return Err(TargetError::Conflict(
-            "no TLS version is left: 1.2 and 1.3 are spoken".to_owned(),
-        ));
-    }
-    let direct = values.word("sslnegotiation", &[("postgres", false), ("direct", true)])?;
-    if direct && mode < SslMode::Require && network {
-        return Err(TargetError::Conflict(
-            "`sslnegotiation=direct` needs `sslmode=require` or more".to_owned(),
-        ));
-    }
-    if cfg!(not(feature = "tls")) && mode >= SslMode::Require && network {
-        return Err(TargetError::Conflict(
-            "this program was built without TLS (feature `tls`): `sslmode` can be disable, allow or prefer".to_owned(),
-        ));
-    }
-    Ok(Tls {
-        mode,
-        roots,
-        client: client(values, around)?,
-        sni: values.word("sslsni", &[("1", true), ("0", false)])?,
-        versions: (oldest, newest),
-        direct,
-    })
-}
-
-/// The client's certificate and key: those that were named, else the usual ones if they are there.
-fn client(
-    values: &mut Values,
-    around: &Surroundings,
-) -> Result<Option<(PathBuf, PathBuf)>, TargetError> {
-    let (certificate, key) = (values.path("sslcert"), values.path("sslkey"));
-    let wanted = values.word("sslcertmode", &[("allow", true), ("disable", false)])?;
-    let usual = |name: &str| around.at_home(&format!(".postgresql/{name}"));
-    let named = certificate.is_some();
-    let certificate = certificate.or_else(|| usual("postgresql.crt").filter(|path| path.exists()));
-    let key = key.or_else(|| usual("postgresql.key"));
-    match (certificate, key) {
-        _ if !wanted => Ok(None),
-        (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
-        (Some(_), None) if named => Err(TargetError::Conflict(
-            "`sslcert` needs `sslkey`: there is no home folder to look into".to_owned(),
-        )),
-        _ => Ok(None),
-    }
-}
-
 /// Time for each address, when nobody says.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const PORT: u16 = 5432;
@@ -432,7 +347,108 @@ const PORT: u16 = 5432;
 const HOSTS_MAX: usize = 64;
 const VALUE_CHARS_MAX: usize = 60;
 const SOCKET_FOLDERS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
-const OLDEST: u8 = 2;
-const VERSIONS: [(&str, u8); 4] = [("TLSv1.2", 2), ("TLSv1", 0), ("TLSv1.1", 1), ("TLSv1.3", 3)];
-const VERSIONS_BACK: [(&str, u8); 4] =
-    [("TLSv1.3", 3), ("TLSv1.2", 2), ("TLSv1.1", 1), ("TLSv1", 0)];
+#[cfg(test)]
+mod tests {
+    use super::super::SslMode;
+    use super::*;
+
+    /// A target with these variables around it, and no home.
+    fn around(text: &str, variables: &[(&str, &str)]) -> Result<Target, TargetError> {
+        let read = |name: &str| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        target(text, &Surroundings::of(read))
+    }
+
+    #[test]
+    fn what_is_given_wins_over_the_environment_and_gaps_are_filled() {
+        let variables = [
+            ("PGHOST", "far"),
+            ("PGPORT", "7"),
+            ("PGUSER", "them"),
+            ("PGDATABASE", "theirs"),
+            ("PGSSLMODE", "require"),
+            ("PGCONNECT_TIMEOUT", "3"),
+        ];
+        let all = around("postgres://", &variables).expect("filled");
+        assert_eq!(all.hosts(), ["far:7"]);
+        assert_eq!((all.user(), all.database()), ("them", "theirs"));
+        assert_eq!(all.ssl_mode(), SslMode::Require);
+        assert_eq!(all.limit, Some(Duration::from_secs(3)));
+        let text = "postgres://me@near:8/mine?sslmode=disable&connect_timeout=0";
+        let none = around(text, &variables).expect("given");
+        assert_eq!(none.hosts(), ["near:8"]);
+        assert_eq!((none.user(), none.database()), ("me", "mine"));
+        assert_eq!((none.ssl_mode(), none.limit), (SslMode::Disable, None));
+        let empty = around("user=me host=h sslmode=''", &variables).expect("given");
+        assert_eq!(
+            (empty.ssl_mode(), empty.database()),
+            (SslMode::Prefer, "theirs")
+        );
+        let alone = Target::alone("postgres://me@h").expect("alone");
+        assert_eq!((alone.database(), alone.limit), ("me", Some(CONNECT_LIMIT)));
+        assert_eq!(alone.base.get_application_name(), Some("redress"));
+    }
+
+    #[test]
+    fn hosts_addresses_and_ports_belong_together() {
+        let check = |text: &str, wanted: &[&str]| {
+            let found = Target::alone(&format!("{text} user=me")).expect(text);
+            assert_eq!(found.hosts(), wanted, "{text}");
+        };
+        check("host=a,b,c port=1,,3", &["a:1", "b:5432", "c:3"]);
+        check("host=a,b port=9", &["a:9", "b:9"]);
+        check("host=::1 port=9", &["[::1]:9"]);
+        check("hostaddr=127.0.0.1", &["127.0.0.1:5432"]);
+        check("host=a,b hostaddr=127.0.0.1,::1", &["a:5432", "b:5432"]);
+        check("host=/run/x", &["/run/x:5432"]);
+        for wrong in [
+            "host=a,b port=1,2,3",
+            "host=a hostaddr=127.0.0.1,127.0.0.2",
+            "host=a port=0",
+            "host=a port=65536",
+            "host=a port=x",
+            "hostaddr=here",
+            "host=@hidden",
+        ] {
+            let error = Target::alone(&format!("{wrong} user=me")).expect_err(wrong);
+            assert_eq!(error.code(), "RD0810", "{wrong}: {error}");
+        }
+        let many = vec!["h"; HOSTS_MAX + 1].join(",");
+        assert!(Target::alone(&format!("host={many} user=me")).is_err());
+    }
+
+    #[test]
+    fn keys_that_do_not_go_together_are_refused() {
+        let check = |text: &str, part: &str| {
+            let error = Target::alone(&format!("host=h user=me {text}")).expect_err(text);
+            assert_eq!(error.class(), redress_ledger::Class::Refused);
+            assert!(error.to_string().contains(part), "{text}: {error}");
+        };
+        check("sslrootcert=system sslmode=require", "verify-full");
+        check("sslnegotiation=direct", "sslmode=require");
+        check("pooler=transaction options='-c a=b'", "pooler");
+        check(
+            "ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2",
+            "TLS version",
+        );
+        check("gssencmode=require", "disable, prefer");
+        check("sslcrl=/x", "revoked");
+        check("sslmode=Require", "verify-full");
+        check("colour=blue", "`colour`");
+        check("target_session_attr=any", "`target_session_attrs`");
+        let full = Target::alone("host=h user=me sslrootcert=system").expect("a target");
+        assert_eq!(full.ssl_mode(), SslMode::VerifyFull);
+        let pooled = Target::alone("postgres://me@h/x?pooler=transaction").expect("a target");
+        assert_eq!(pooled.pooler(), Pooler::Transaction);
+        let (given, refused) = (&[("PGSSLCRL", "/x")], &[("PGGSSENCMODE", "require")]);
+        for variables in [given, refused] {
+            let error = around("host=h user=me", variables).expect_err("refused");
+            assert!(
+                error.to_string().contains("in the environment (PG"),
+                "{error}"
+            );
+        }
+    }
+}
