@@ -16,7 +16,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::crash;
-use crate::db::{DbError, Session, Statement, TextParam, ValueError, row_to_value};
+use crate::db::{DbError, Held, Session, Statement, TextParam, ValueError, row_to_value};
 
 /// A statement of an adapter did not succeed.
 #[derive(Debug, Error)]
@@ -115,6 +115,15 @@ impl<'a> PhaseTx<'a> {
     pub async fn prepare(&self, sql: &str) -> Result<Statement, TxError> {
         self.admit(sql)?;
         Ok(self.session.prepare_cached(sql).await?)
+    }
+
+    /// Keeps a statement in `pg_prepared_statements` while the value lives; for who asks the server about statements.
+    ///
+    /// # Errors
+    /// As [`PhaseTx::prepare`].
+    pub async fn hold(&self, sql: &str) -> Result<Held, TxError> {
+        self.admit(sql)?;
+        Ok(self.session.hold(sql).await?)
     }
 
     /// Runs a statement and returns its rows.

@@ -20,6 +20,7 @@ mod lockfile;
 mod notify;
 mod phase;
 mod pipeline;
+mod pooler;
 mod rehearse;
 mod release;
 mod release_example;

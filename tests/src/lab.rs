@@ -147,7 +147,7 @@ impl Lab {
 
 /// Brings a database to our schema.
 pub async fn migrate(url: &str) {
-    let config = url.parse().expect("a URL that parses");
+    let config = engine_url(url).parse().expect("a URL that parses");
     let session = redress::db::connect(&config).await.expect("a connection");
     redress::schema::migrate(&session, &SchemaName::default(), "test.example/lab")
         .await

@@ -30,12 +30,13 @@ pub(crate) struct Plan {
     pub refused: Option<(String, String)>,
 }
 
-/// Explains a statement that this session has prepared.
+/// Explains a statement.
 pub(crate) async fn explain(tx: &PhaseTx<'_>, sql: &str) -> Result<Plan, TxError> {
+    let _known = tx.hold(sql).await?;
     tx.execute(GENERIC_PLANS, &[]).await?;
     let mut plan = Plan::default();
     if tx.execute(EXPLAIN_PREPARED, &[&sql]).await? == 0 {
-        // A pooler that renames or drops prepared statements: nothing is known, nothing is proven.
+        // Something between us and the server keeps prepared statements from it: nothing is known, nothing is proven.
         return Ok(plan);
     }
     tx.execute(EXPLAIN, &[]).await?;

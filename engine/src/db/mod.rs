@@ -23,7 +23,7 @@ pub use dial::{HostFailure, NotConnected, Reason};
 pub use failure::{DbError, Sqlstate, class_of_sqlstate};
 pub(crate) use manager::side_pool;
 pub use manager::{Manager, Pool, connect, pool, pool_of};
-pub use session::{Pooler, Session};
+pub use session::{Held, Pooler, Session};
 pub use statement::{Asked, Column, Question, Statement};
 pub use target::{SslMode, Target, TargetError, masked};
 pub use value::{TextParam, ValueError, column_is_kept, row_to_value};

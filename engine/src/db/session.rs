@@ -116,6 +116,18 @@ impl Session {
         }
     }
 
+    /// Prepares a statement by name for as long as the value lives, which must end with the transaction: only so does
+    /// `pg_prepared_statements` know it behind a pooler too.
+    ///
+    /// # Errors
+    /// The server's answer.
+    pub(crate) async fn hold(&self, sql: &str) -> Result<Held, Error> {
+        match self.pooler {
+            Pooler::None => Ok(Held(self.client.prepare_cached(sql).await?)),
+            Pooler::Transaction => Ok(Held(self.client.prepare(sql).await?)),
+        }
+    }
+
     /// Runs a statement and returns its rows.
     ///
     /// # Errors
@@ -406,6 +418,9 @@ impl Session {
         }
     }
 }
+
+/// A statement that the server knows by name; dropping it behind a pooler sends its Close.
+pub struct Held(#[expect(dead_code, reason = "held for its drop")] tokio_postgres::Statement);
 
 /// How a statement is sent.
 enum Ready<'a> {
