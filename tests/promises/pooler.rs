@@ -252,7 +252,9 @@ async fn a_changed_column_is_described_anew() {
     let saga = Lab::read(NOTES);
     engine.register(&saga).await.expect("registered");
     let go = |key: &'static str| {
-        let start = engine.start("notes", json!({"mood": "calm", "refused": false})).key(key);
+        let start = engine
+            .start("notes", json!({"mood": "calm", "refused": false}))
+            .key(key);
         engine.start_and_drive(start)
     };
     let (_, outcome) = go("before").await.expect("driven");

@@ -112,7 +112,10 @@ impl Session {
                 let statement = self.client.prepare_cached(sql).await?;
                 Ok(Statement(Kind::Named(statement)))
             }
-            Pooler::Transaction => Ok(Statement(Kind::Typed(self.described(sql).await?))),
+            Pooler::Transaction => {
+                let typed = Box::pin(self.described(sql)).await?;
+                Ok(Statement(Kind::Typed(typed)))
+            }
         }
     }
 
@@ -144,9 +147,13 @@ impl Session {
             Ready::Text(sql) => self.client.query(sql, params).await,
             Ready::Named(statement) => self.client.query(statement, params).await,
             Ready::Typed(one) => {
-                let params = typed(&one, params);
-                let rows = self.client.query_typed(&one.sql, &params).await;
-                self.heed(&one, rows).await
+                // Boxed, here and below: without a pooler the futures stay small.
+                let typed = async {
+                    let params = typed(&one, params);
+                    let rows = self.client.query_typed(&one.sql, &params).await;
+                    self.heed(&one, rows).await
+                };
+                Box::pin(typed).await
             }
         }
     }
@@ -167,9 +174,12 @@ impl Session {
             Ready::Text(sql) => self.client.query_one(sql, params).await,
             Ready::Named(statement) => self.client.query_one(statement, params).await,
             Ready::Typed(one) => {
-                let params = typed(&one, params);
-                let row = self.client.query_typed_one(&one.sql, &params).await;
-                self.heed(&one, row).await
+                let typed = async {
+                    let params = typed(&one, params);
+                    let row = self.client.query_typed_one(&one.sql, &params).await;
+                    self.heed(&one, row).await
+                };
+                Box::pin(typed).await
             }
         }
     }
@@ -190,9 +200,12 @@ impl Session {
             Ready::Text(sql) => self.client.query_opt(sql, params).await,
             Ready::Named(statement) => self.client.query_opt(statement, params).await,
             Ready::Typed(one) => {
-                let params = typed(&one, params);
-                let row = self.client.query_typed_opt(&one.sql, &params).await;
-                self.heed(&one, row).await
+                let typed = async {
+                    let params = typed(&one, params);
+                    let row = self.client.query_typed_opt(&one.sql, &params).await;
+                    self.heed(&one, row).await
+                };
+                Box::pin(typed).await
             }
         }
     }
@@ -214,11 +227,12 @@ impl Session {
             Ready::Text(sql) => self.client.query_raw(sql, given).await,
             Ready::Named(statement) => self.client.query_raw(statement, given).await,
             Ready::Typed(one) => {
-                let rows = self
-                    .client
-                    .query_typed_raw(&one.sql, typed(&one, params))
-                    .await;
-                self.heed(&one, rows).await
+                let typed = async {
+                    let params = typed(&one, params);
+                    let rows = self.client.query_typed_raw(&one.sql, params).await;
+                    self.heed(&one, rows).await
+                };
+                Box::pin(typed).await
             }
         }
     }
@@ -239,9 +253,12 @@ impl Session {
             Ready::Text(sql) => self.client.execute(sql, params).await,
             Ready::Named(statement) => self.client.execute(statement, params).await,
             Ready::Typed(one) => {
-                let params = typed(&one, params);
-                let count = self.client.execute_typed(&one.sql, &params).await;
-                self.heed(&one, count).await
+                let typed = async {
+                    let params = typed(&one, params);
+                    let count = self.client.execute_typed(&one.sql, &params).await;
+                    self.heed(&one, count).await
+                };
+                Box::pin(typed).await
             }
         }
     }
@@ -325,15 +342,17 @@ impl Session {
     {
         let one = match (question.asked(), self.pooler) {
             (Asked::Text(sql), Pooler::None) => return Ok(Ready::Text(sql)),
-            (Asked::Text(sql), Pooler::Transaction) => self.described(sql).await?,
+            (Asked::Text(sql), Pooler::Transaction) => Box::pin(self.described(sql)).await?,
             (Asked::Ready(Statement(Kind::Named(named))), _) => return Ok(Ready::Named(named)),
             (Asked::Ready(Statement(Kind::Typed(typed))), _) => Arc::clone(typed),
         };
         if one.params.len() != given {
             // The driver's own words for it, without sending anything; the server's would look like a broken wire.
-            self.client
-                .query(&self.client.prepare(&one.sql).await?, &[])
-                .await?;
+            let say = async {
+                let statement = self.client.prepare(&one.sql).await?;
+                self.client.query(&statement, &[]).await
+            };
+            Box::pin(say).await?;
         }
         Ok(Ready::Typed(one))
     }
