@@ -32,7 +32,7 @@ use crate::told::NotifyConfig;
 pub struct File {
     /// The database, as a URL or as key and value pairs.
     pub database: Option<String>,
-    /// The same database without a pooler between: only there can be listened.
+    /// The same database without a pooler between: migrations go there, unless `migrate` says otherwise.
     pub direct: Option<String>,
     /// The same database as the role that owns the schema, for `redress db migrate`.
     pub migrate: Option<String>,
@@ -63,6 +63,8 @@ pub struct File {
     pub runbooks: RunbooksConfig,
     /// Where copies lie of what cannot be made anew, for `redress doctor`.
     pub backup: BackupConfig,
+    /// From where on `redress doctor` says that something is wrong.
+    pub doctor: DoctorConfig,
     /// What `command` may run.
     pub command: CommandConfig,
     /// What `http` may reach.
@@ -168,6 +170,23 @@ pub struct BackupConfig {
     /// After so many days a copy of the anchor is too old.
     #[schemars(range(min = 1, max = 3650))]
     pub max_age_days: Option<u32>,
+}
+
+/// From where on `redress doctor` says that something is wrong.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct DoctorConfig {
+    /// The age of the oldest unfrozen row, in transactions or multixacts; from half of it on it is a warning.
+    #[schemars(range(min = 1, max = 2_000_000_000))]
+    pub xid_age_max: Option<u64>,
+    /// How many seconds a transaction may be open or prepared.
+    pub transaction_seconds_max: Option<u64>,
+    /// How many MiB of WAL a slot may keep, and a standby may be behind.
+    pub retained_wal_mib_max: Option<u64>,
+    /// How many MiB must be free on a disk.
+    pub disk_free_mib_min: Option<u64>,
+    /// How many milliseconds two clocks may differ.
+    pub clock_skew_ms_max: Option<u64>,
 }
 
 impl File {

@@ -8,19 +8,13 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use redress::SchemaName;
 
 use crate::commands::{
-    artefacts, audit, config, db, demo, drill, explain, fileset, hold, key, log, look, plan,
-    postings, rehearse, rewind, run, runbook, saga, show, start, work,
+    artefacts, audit, config, db, demo, doctor, drill, explain, fileset, hold, key, log, look, man,
+    plan, postings, rehearse, rewind, run, runbook, saga, show, start, work,
 };
 
 /// A saga engine for PostgreSQL whose undo can be trusted.
 #[derive(Debug, Parser)]
-#[command(
-    name = "redress",
-    bin_name = "redress",
-    version,
-    disable_help_subcommand = true,
-    max_term_width = 100
-)]
+#[command(name = "redress", bin_name = "redress", version, max_term_width = 100)]
 #[command(
     after_help = "Exit status: 0 done, 1 failed, 2 usage, 3 a person must act, 4 refused, 5 approvals \
 missing, 6 stale, 7 verification failed, 8 verification incomplete, 75 database unreachable, 78 wrong schema \
@@ -187,22 +181,23 @@ pub enum Command {
         #[command(subcommand)]
         command: drill::Command,
     },
+    /// The surroundings: server, settings, pooler, ages, leases, clocks, disks, keys (exit 3 when something is wrong)
+    Doctor(doctor::Args),
     /// What is in force here, and where it comes from: flags, environment, redress.toml
     Config(config::Args),
     /// What an error code means and what to do
     Explain(explain::Args),
     /// Completions for a shell, on standard output
-    Completions {
-        /// The shell.
-        shell: clap_complete::Shell,
-    },
+    Completions(man::CompletionsArgs),
+    /// Manual pages, made from this command line
+    Man(man::ManArgs),
 }
 
 impl Command {
     /// Whether a configuration that is not understood must not stand in the way: what explains it, and what judges it.
-    pub fn goes_by_no_settings(&self) -> bool {
+    pub fn needs_no_settings(&self) -> bool {
         match self {
-            Self::Explain(_) | Self::Completions { .. } => true,
+            Self::Explain(_) | Self::Completions(_) | Self::Man(_) => true,
             Self::Config(args) => args.check.is_some() || args.json_schema,
             _ => false,
         }

@@ -11,7 +11,9 @@
 pub mod args;
 pub mod cluster;
 pub mod commands;
+pub mod complete;
 pub mod drill;
+pub mod examples;
 pub mod exit;
 pub mod fail;
 pub mod files;
@@ -38,7 +40,11 @@ use crate::settings::Settings;
 
 /// Runs one command line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let (cli, settings) = match understood(&without_cargos_dashes(arguments)) {
+    let arguments = without_cargos_dashes(arguments);
+    if complete::answer(&arguments) {
+        return Exit::Done.into();
+    }
+    let (cli, settings) = match understood(&arguments) {
         Ok(understood) => understood,
         Err(exit) => return exit.into(),
     };
@@ -87,21 +93,23 @@ fn understood(arguments: &[OsString]) -> Result<(Cli, Settings), Exit> {
         Ok((Cli::from_arg_matches(&matches)?, matches))
     };
     let (cli, matches) = read(command_line()).map_err(told)?;
-    if cli.command.goes_by_no_settings() {
-        return Ok((cli, Settings::default()));
-    }
     let settings = Settings::gather(&matches, &cli.globals, &settings::environment());
-    let settings = settings.map_err(|fail| {
-        fail.tell(&Say::new(&cli.globals));
-        fail.exit()
-    })?;
+    let settings = match settings {
+        Ok(settings) => settings,
+        // What explains a configuration is not stopped by it.
+        Err(_) if cli.command.needs_no_settings() => Settings::default(),
+        Err(fail) => return Err(refused(&cli.globals, &fail)),
+    };
     let (mut cli, _) = read(settings.onto(command_line())).map_err(told)?;
     let named = settings.named(cli.globals.schema.clone());
-    cli.globals.schema = named.map_err(|fail| {
-        fail.tell(&Say::new(&cli.globals));
-        fail.exit()
-    })?;
+    cli.globals.schema = named.map_err(|fail| refused(&cli.globals, &fail))?;
     Ok((cli, settings))
+}
+
+/// Tells what is wrong with the configuration.
+fn refused(globals: &Globals, fail: &Fail) -> Exit {
+    fail.tell(&Say::new(globals));
+    fail.exit()
 }
 
 /// Sends what the engine logs to standard error.
@@ -123,9 +131,9 @@ fn listen(globals: &Globals) {
         .try_init();
 }
 
-/// The whole command line, for completions.
+/// The whole command line, with the examples of its help.
 pub(crate) fn command_line() -> clap::Command {
-    Cli::command()
+    examples::onto(Cli::command())
 }
 
 /// `cargo demo -- --file DOC.md` runs an alias that has its own `--`, so that a second one stands behind `demo`.

@@ -103,12 +103,13 @@ impl Place {
         given.filter(|url| !url.trim().is_empty())
     }
 
-    /// The database as whoever owns the schema reaches it, else as every command does.
+    /// The database as whoever owns the schema reaches it, else without a pooler between, else as every command does.
     ///
     /// # Errors
     /// As [`Place::target`].
     pub async fn migration_target(&self) -> Result<Target, Fail> {
-        match self.settings.url_beside("migrate") {
+        let beside = ["migrate", "direct"].map(|key| self.settings.url_beside(key));
+        match beside.into_iter().flatten().next() {
             Some(url) => read_url(url),
             None => self.target().await,
         }

@@ -3,12 +3,15 @@
 //! **Invariant:** a reader that closes the pipe ends the command quietly; nothing here panics on a write.
 
 use std::fmt::Display;
+use std::future::poll_fn;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use comfy_table::{
     ColumnConstraint, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle,
 };
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
 use crate::args::{Color, Globals};
@@ -22,6 +25,8 @@ pub struct Say {
     jsonl: bool,
     quiet: bool,
     color: bool,
+    /// The terminal moves no cursor.
+    dumb: bool,
     /// Columns of the terminal that reads standard output; none in a pipe, where lines stay whole.
     columns: Option<usize>,
     /// Columns of the terminal that reads standard error.
@@ -31,17 +36,22 @@ pub struct Say {
 impl Say {
     /// Speaks as the flags say.
     pub fn new(globals: &Globals) -> Self {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        // A terminal that moves no cursor shows neither colours nor progress.
+        let dumb = set("TERM").is_some_and(|name| name == "dumb");
+        let forced = set("CLICOLOR_FORCE").is_some_and(|value| value != "0");
         let color = match globals.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => !no_color && io::stderr().is_terminal(),
+            Color::Auto if set("NO_COLOR").is_some() => false,
+            Color::Auto => forced || (!dumb && io::stderr().is_terminal()),
         };
         Self {
             json: globals.json,
             jsonl: globals.jsonl,
             quiet: globals.quiet,
             color,
+            dumb,
             columns: columns_of(io::stdout()),
             talk_columns: columns_of(io::stderr()),
         }
@@ -140,7 +150,36 @@ impl Say {
 
     /// Whether progress is worth showing: somebody looks at a terminal.
     pub fn shows_progress(&self) -> bool {
-        !self.quiet && self.talk_columns.is_some()
+        !self.quiet && !self.dumb && self.talk_columns.is_some()
+    }
+
+    /// Waits for what takes long; on a terminal a line says what is being done, and for how long already.
+    pub async fn while_doing<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+        if !self.shows_progress() {
+            return work.await;
+        }
+        let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template("redress: {msg}, {elapsed}") {
+            line.set_style(style);
+        }
+        line.set_message(plain(what));
+        let shown = async {
+            // What is done at once is not worth a line.
+            tokio::time::sleep(PROGRESS_AFTER).await;
+            line.set_draw_target(ProgressDrawTarget::stderr());
+            line.enable_steady_tick(PROGRESS_TICK);
+            std::future::pending::<()>().await;
+        };
+        let mut shown = std::pin::pin!(shown);
+        let mut work = std::pin::pin!(work);
+        let done = poll_fn(|cx| {
+            // The line never ends by itself; it is only let draw.
+            let _ = shown.as_mut().poll(cx);
+            work.as_mut().poll(cx)
+        })
+        .await;
+        line.finish_and_clear();
+        done
     }
 
     /// Tells an error.
@@ -314,6 +353,9 @@ fn options<'o>(columns: usize) -> textwrap::Options<'o> {
         .word_splitter(textwrap::WordSplitter::NoHyphenation)
 }
 
+/// What takes longer is worth a line.
+const PROGRESS_AFTER: Duration = Duration::from_millis(400);
+const PROGRESS_TICK: Duration = Duration::from_millis(200);
 /// A line under the header and nothing else.
 const STYLE: TableStyle = TableStyle::new()
     .header_lines(ContentLineStyle::none().junction(' '))

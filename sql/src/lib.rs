@@ -1,6 +1,7 @@
 //! Every SQL statement and migration of Redress, as files handed out as constants.
 //!
-//! The folders follow the flow: `schema`, `definition`, `start`, `claim`, `phase`, `compensate`, `hold`, `seal`, `notify`, `rehearse`, `runbook`, `read`.
+//! The folders follow the flow: `schema`, `definition`, `start`, `claim`, `phase`, `compensate`, `hold`, `seal`, `notify`, `rehearse`, `runbook`, `read`,
+//! `doctor`, `complete`.
 //!
 //! **Invariant:** one statement a file; nothing is assembled from strings. The files are written for the schema
 //! `redress`; [`Sql::for_schema`] renders them once for an installation of another name.
@@ -771,6 +772,105 @@ pub const UNREFERENCED_BLOBS: Statement = Statement {
     text: include_str!("../read/unreferenced_blobs.sql"),
 };
 
+// doctor
+/// The server and this login.
+pub const SERVER_STATE: Statement = Statement {
+    name: "server_state",
+    text: include_str!("../doctor/server_state.sql"),
+};
+/// The settings that a ledger rests on.
+pub const SERVER_SETTINGS: Statement = Statement {
+    name: "server_settings",
+    text: include_str!("../doctor/server_settings.sql"),
+};
+/// Open connections and their limits.
+pub const CONNECTIONS: Statement = Statement {
+    name: "connections",
+    text: include_str!("../doctor/connections.sql"),
+};
+/// Prepared transactions that nobody has ended.
+pub const PREPARED_TRANSACTIONS: Statement = Statement {
+    name: "prepared_transactions",
+    text: include_str!("../doctor/prepared_transactions.sql"),
+};
+/// Transactions that are open for long.
+pub const OLDEST_TRANSACTIONS: Statement = Statement {
+    name: "oldest_transactions",
+    text: include_str!("../doctor/oldest_transactions.sql"),
+};
+/// Ages of the databases in transactions and multixacts.
+pub const TRANSACTION_AGE: Statement = Statement {
+    name: "transaction_age",
+    text: include_str!("../doctor/transaction_age.sql"),
+};
+/// Replication slots and what is kept for them.
+pub const REPLICATION_SLOTS: Statement = Statement {
+    name: "replication_slots",
+    text: include_str!("../doctor/replication_slots.sql"),
+};
+/// Standbys and how far behind they are.
+pub const STANDBYS: Statement = Statement {
+    name: "standbys",
+    text: include_str!("../doctor/standbys.sql"),
+};
+/// How continuous archiving goes.
+pub const ARCHIVER: Statement = Statement {
+    name: "archiver",
+    text: include_str!("../doctor/archiver.sql"),
+};
+/// The roles of an installation, and which of them this login may use.
+pub const LOGIN_RIGHTS: Statement = Statement {
+    name: "login_rights",
+    text: include_str!("../doctor/login_rights.sql"),
+};
+/// Who works, and what nobody does.
+pub const WORK_STATE: Statement = Statement {
+    name: "work_state",
+    text: include_str!("../doctor/work_state.sql"),
+};
+/// Runs whose last act outside has no outcome.
+pub const RUNS_IN_DOUBT: Statement = Statement {
+    name: "runs_in_doubt",
+    text: include_str!("../doctor/runs_in_doubt.sql"),
+};
+/// How far the newest recorded time is ahead of the server's clock, in seconds.
+pub const RECORDED_TIME: Statement = Statement {
+    name: "recorded_time",
+    text: include_str!("../doctor/recorded_time.sql"),
+};
+/// The head of the log and the newest one that was signed.
+pub const SIGNED_HEAD: Statement = Statement {
+    name: "signed_head",
+    text: include_str!("../doctor/signed_head.sql"),
+};
+
+// complete
+/// Runs that a shell offers.
+pub const OFFERED_RUNS: Statement = Statement {
+    name: "offered_runs",
+    text: include_str!("../complete/offered_runs.sql"),
+};
+/// Runs that a shell offers where a plan is meant.
+pub const OFFERED_FAILED_RUNS: Statement = Statement {
+    name: "offered_failed_runs",
+    text: include_str!("../complete/offered_failed_runs.sql"),
+};
+/// Sagas that a shell offers.
+pub const OFFERED_SAGAS: Statement = Statement {
+    name: "offered_sagas",
+    text: include_str!("../complete/offered_sagas.sql"),
+};
+/// Holds that a shell offers.
+pub const OFFERED_HOLDS: Statement = Statement {
+    name: "offered_holds",
+    text: include_str!("../complete/offered_holds.sql"),
+};
+/// Executions that a shell offers.
+pub const OFFERED_EXECUTIONS: Statement = Statement {
+    name: "offered_executions",
+    text: include_str!("../complete/offered_executions.sql"),
+};
+
 /// Every statement, in the order of the flow.
 pub const STATEMENTS: &[Statement] = &[
     APPLIED_MIGRATIONS,
@@ -907,4 +1007,23 @@ pub const STATEMENTS: &[Statement] = &[
     SEALER_HEAD,
     SYSTEM_HEADS,
     UNREFERENCED_BLOBS,
+    SERVER_STATE,
+    SERVER_SETTINGS,
+    CONNECTIONS,
+    PREPARED_TRANSACTIONS,
+    OLDEST_TRANSACTIONS,
+    TRANSACTION_AGE,
+    REPLICATION_SLOTS,
+    STANDBYS,
+    ARCHIVER,
+    LOGIN_RIGHTS,
+    WORK_STATE,
+    RUNS_IN_DOUBT,
+    RECORDED_TIME,
+    SIGNED_HEAD,
+    OFFERED_RUNS,
+    OFFERED_FAILED_RUNS,
+    OFFERED_SAGAS,
+    OFFERED_HOLDS,
+    OFFERED_EXECUTIONS,
 ];

@@ -59,9 +59,9 @@ pub async fn archive(place: &Place, args: &ArchiveArgs) -> Result<Exit, Fail> {
     let keys = act::signers(place, &args.flags, &what)?;
     let key = log_key(place, &engine, args.log_key.as_deref()).await?;
     let mut archives = Archives::open(&args.archives)?;
-    let archiving = engine
-        .archive(&args.folder, &before, &key, &mut archives)
-        .await?;
+    let archiving = engine.archive(&args.folder, &before, &key, &mut archives);
+    let archiving = place.say.while_doing("writing the archive", archiving);
+    let archiving = archiving.await?;
     verified(place, &archiving)?;
     let Some(change) = archiving.change() else {
         return nothing(place, &before);

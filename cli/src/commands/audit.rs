@@ -69,7 +69,7 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
         Command::Verify {
             bundle: Some(folder),
             checkpoints,
-        } => bundle::verify(place, folder, checkpoints),
+        } => bundle::verify(place, folder, checkpoints).await,
         Command::Verify { bundle: None, .. } => verify(place).await,
         Command::Seal(args) => seal::seal(place, args).await,
         Command::Window(args) => seal::window(place, args).await,
@@ -84,7 +84,9 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
 
 async fn verify(place: &Place) -> Result<Exit, Fail> {
     let engine = place.engine().await?;
-    let report = engine.audit_verify().await?;
+    let verifying = engine.audit_verify();
+    let report = place.say.while_doing("verifying every record", verifying);
+    let report = report.await?;
     let (exit, errors) = match &report.verdict {
         Verdict::Verified => (Exit::Done, Vec::new()),
         Verdict::Failed {
@@ -143,7 +145,10 @@ async fn verify(place: &Place) -> Result<Exit, Fail> {
 /// [`Fail::Engine`] when it cannot be read.
 pub async fn check(place: &Place) -> Result<Exit, Fail> {
     let engine = place.engine().await?;
-    let mut report = engine.check().await?;
+    let checking = place
+        .say
+        .while_doing("replaying the ledger", engine.check());
+    let mut report = checking.await?;
     let replayed = postings::replay_all(place, &engine).await?;
     for found in replayed.iter().flat_map(|report| &report.findings) {
         report.ok = false;

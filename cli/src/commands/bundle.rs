@@ -21,8 +21,13 @@ use crate::read::read_file;
 ///
 /// # Errors
 /// [`Fail::Unasked`] when the folder or a file of the reader's own cannot be used.
-pub fn verify(place: &Place, folder: &Path, checkpoints: &[PathBuf]) -> Result<Exit, Fail> {
-    let report = report(place, folder, checkpoints)?;
+pub async fn verify(place: &Place, folder: &Path, checkpoints: &[PathBuf]) -> Result<Exit, Fail> {
+    let (own, here, given) = (place.clone(), folder.to_owned(), checkpoints.to_vec());
+    let reading = tokio::task::spawn_blocking(move || report(&own, &here, &given));
+    let report = place.say.while_doing("verifying every record", reading);
+    let report = report
+        .await
+        .map_err(|error| Fail::own("RD0921", error.to_string()))??;
     tell(place, &report, checkpoints.len())?;
     Ok(exit(report.verdict))
 }
@@ -183,7 +188,7 @@ mod tests {
         fs::write(&kept, "no checkpoint").unwrap();
         let check = |trust: Option<&str>, folder: &Path, kept: &[PathBuf], code: &str| {
             let place = place(dir.path(), trust);
-            let fail = verify(&place, folder, kept).unwrap_err();
+            let fail = report(&place, folder, kept).unwrap_err();
             assert_eq!((fail.code(), fail.exit()), (code, Exit::Usage), "{fail}");
         };
         check(Some("trust everybody\n"), &empty, &[], "RD0530");
@@ -201,8 +206,14 @@ mod tests {
         fs::create_dir(&other).unwrap();
         fs::write(other.join("photo"), "x").unwrap();
         let place = place(dir.path(), None);
-        assert_eq!(verify(&place, &empty, &[]).unwrap(), Exit::Incomplete);
-        assert_eq!(verify(&place, &other, &[]).unwrap(), Exit::Verification);
+        assert_eq!(
+            exit(report(&place, &empty, &[]).unwrap().verdict),
+            Exit::Incomplete
+        );
+        assert_eq!(
+            exit(report(&place, &other, &[]).unwrap().verdict),
+            Exit::Verification
+        );
     }
 
     #[test]

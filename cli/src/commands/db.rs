@@ -180,7 +180,8 @@ async fn status(place: &Place) -> Result<Exit, Fail> {
 async fn migrate(place: &Place, origin: Option<&str>) -> Result<Exit, Fail> {
     let session = open(&place.migration_target().await?).await?;
     let origin = origin.map_or_else(default_origin, str::to_owned);
-    let done = place.migrate(&session, &origin).await?;
+    let migrating = place.migrate(&session, &origin);
+    let done = place.say.while_doing("migrating", migrating).await?;
     let sql = redress_sql(&place.globals.schema);
     let found = schema::inspect(&session, &sql)
         .await

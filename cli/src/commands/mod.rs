@@ -10,6 +10,7 @@ pub mod config;
 pub mod consent;
 pub mod db;
 pub mod demo;
+pub mod doctor;
 pub mod drill;
 pub mod execute;
 pub mod explain;
@@ -20,6 +21,7 @@ pub mod hold;
 pub mod key;
 pub mod log;
 pub mod look;
+pub mod man;
 pub mod page;
 pub mod plan;
 pub mod postings;
@@ -37,7 +39,6 @@ pub mod start;
 pub mod status;
 pub mod work;
 
-use std::io::Write;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -86,19 +87,12 @@ pub async fn run(place: &Place, command: Command) -> Result<Exit, Fail> {
         Command::Fileset { command } => fileset::run(place, &command).await,
         Command::Runbook { command } => runbook::run(place, &command).await,
         Command::Drill { command } => drill::run(place, &command).await,
+        Command::Doctor(args) => doctor::doctor(place, &args).await,
         Command::Config(args) => config::config(place, &args),
         Command::Explain(args) => explain::explain(place, &args),
-        Command::Completions { shell } => completions(place, shell),
+        Command::Completions(args) => man::completions(place, &args),
+        Command::Man(args) => man::man(place, &args),
     }
-}
-
-fn completions(place: &Place, shell: clap_complete::Shell) -> Result<Exit, Fail> {
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut crate::command_line(), "redress", &mut text);
-    text.flush()
-        .map_err(|error| Fail::own("RD0921", error.to_string()))?;
-    place.say.data(String::from_utf8_lossy(&text).trim_end())?;
-    Ok(Exit::Done)
 }
 
 /// The run that is meant: its full id, or a prefix that only it has.

@@ -47,10 +47,12 @@ pub async fn rehearse(place: &Place, args: &Args) -> Result<Exit, Fail> {
     };
     let rehearsal = if is_file(&args.saga) {
         let file = SagaFile::read(Path::new(&args.saga))?;
-        file.rehearse(&engine, &input, options).await?
+        let rehearsal = file.rehearse(&engine, &input, options);
+        place.say.while_doing(REHEARSING, rehearsal).await?
     } else {
         let (definition, _) = engine.definition(&args.saga, args.version).await?;
-        engine.rehearse(&definition, &input, options).await?
+        let rehearsal = engine.rehearse(&definition, &input, options);
+        place.say.while_doing(REHEARSING, rehearsal).await?
     };
     if place.say.is_json() {
         let mut value = json!({"schema": 1});
@@ -216,3 +218,5 @@ fn none_or(names: &[String]) -> String {
 
 /// Rows of one finding that are shown; the JSON has them all.
 const ROWS_SHOWN: usize = 3;
+
+const REHEARSING: &str = "rehearsing every failure point";

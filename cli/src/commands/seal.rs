@@ -181,7 +181,7 @@ pub async fn seal(place: &Place, args: &SealArgs) -> Result<Exit, Fail> {
         follow(place, &mut sealer).await?;
         return Ok(Exit::Done);
     }
-    let sealed = sealer.seal().await;
+    let sealed = place.say.while_doing("sealing", sealer.seal()).await;
     let left = sealer.leave().await;
     let sealed = sealed?;
     left?;
@@ -271,9 +271,9 @@ pub async fn export(place: &Place, args: &ExportArgs) -> Result<Exit, Fail> {
     };
     let key = log_key(place, &engine, args.log_key.as_deref()).await?;
     let mut archives = Archives::open(&args.archives)?;
-    let exported = engine
-        .export(&args.folder, run, &key, &mut archives)
-        .await?;
+    let exporting = engine.export(&args.folder, run, &key, &mut archives);
+    let exporting = place.say.while_doing("exporting", exporting);
+    let exported = exporting.await?;
     if place.say.is_json() {
         place.say.value(&json!({
             "schema": 1,

@@ -93,19 +93,13 @@ pub const SETTINGS: &[Setting] = &[
         &[(EVERYWHERE, "database")],
         "the private server",
     ),
-    setting(
-        "direct",
-        "REDRESS_DIRECT_URL",
-        Kind::Url,
-        &[],
-        "none: workers poll",
-    ),
+    setting("direct", "REDRESS_DIRECT_URL", Kind::Url, &[], "none"),
     setting(
         "migrate",
         "REDRESS_MIGRATE_URL",
         Kind::Url,
         &[],
-        "as database",
+        "as direct, else as database",
     ),
     setting(
         "schema",
@@ -288,6 +282,41 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Number(1, 3_650),
         &[],
         "7",
+    ),
+    setting(
+        "doctor.xid_age_max",
+        "REDRESS_DOCTOR_XID_AGE_MAX",
+        Kind::Number(1, 2_000_000_000),
+        &[],
+        "1500000000",
+    ),
+    setting(
+        "doctor.transaction_seconds_max",
+        "REDRESS_DOCTOR_TRANSACTION_SECONDS_MAX",
+        Kind::Number(0, 1 << 40),
+        &[],
+        "3600",
+    ),
+    setting(
+        "doctor.retained_wal_mib_max",
+        "REDRESS_DOCTOR_RETAINED_WAL_MIB_MAX",
+        Kind::Number(0, 1 << 40),
+        &[],
+        "10240",
+    ),
+    setting(
+        "doctor.disk_free_mib_min",
+        "REDRESS_DOCTOR_DISK_FREE_MIB_MIN",
+        Kind::Number(0, 1 << 40),
+        &[],
+        "1024",
+    ),
+    setting(
+        "doctor.clock_skew_ms_max",
+        "REDRESS_DOCTOR_CLOCK_SKEW_MS_MAX",
+        Kind::Number(0, 1 << 40),
+        &[],
+        "2000",
     ),
 ];
 

@@ -143,7 +143,7 @@ pub(super) fn read(path: &Path) -> Result<Loaded, Fail> {
 
 /// Whether a URL, or key and value pairs, has a password in it.
 fn has_password(url: &str) -> bool {
-    crate::commands::db::without_password(url) != url
+    redress::db::masked(url).is_ok_and(|shown| shown != url)
 }
 
 const NAME: &str = "redress.toml";

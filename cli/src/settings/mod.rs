@@ -123,6 +123,13 @@ impl Settings {
         self.text(key).map(PathBuf::from)
     }
 
+    /// The number of a key, or its default.
+    pub fn number(&self, key: &str) -> u64 {
+        let default = by_key(key).map_or("", |setting| setting.default);
+        let text = self.text(key).unwrap_or(default);
+        text.parse().unwrap_or_default()
+    }
+
     /// A second URL of the same database, unless `database` comes from a stronger place: then another one is meant.
     pub fn url_beside(&self, key: &str) -> Option<&str> {
         let strength = |key: &str| self.get(key).map_or(0, |value| value.source.strength());
@@ -310,6 +317,7 @@ fn is_internal(name: &str) -> bool {
 const INTERNAL: &[&str] = &[
     "REDRESS_BENCH_CPU",
     "REDRESS_BIN",
+    "REDRESS_COMPLETE",
     "REDRESS_CRASH",
     "REDRESS_CRASH_STOP",
     "REDRESS_FAULT",

@@ -41,15 +41,31 @@ impl Engine {
             sealed::sealed(&reading, &mut findings).await?;
         }
         reading.end().await;
-        Ok(CheckReport {
-            schema: SCHEMA,
-            ok: findings.named.is_empty(),
-            runs,
-            records,
-            findings: findings.named,
-            more: findings.more,
-            archived: findings.archived,
-            notes: findings.notes,
-        })
+        Ok(report(findings, runs, records))
+    }
+
+    /// Compares the schema alone with the files that make it; no record is read.
+    ///
+    /// # Errors
+    /// [`Error::Db`] when the database cannot be read.
+    pub async fn drift(&self) -> Result<CheckReport, Error> {
+        let reading = Reading::begin(&self.inner).await?;
+        let mut findings = Findings::default();
+        drift::drift(&reading, &mut findings).await?;
+        reading.end().await;
+        Ok(report(findings, 0, 0))
+    }
+}
+
+fn report(findings: Findings, runs: u64, records: u64) -> CheckReport {
+    CheckReport {
+        schema: SCHEMA,
+        ok: findings.named.is_empty(),
+        runs,
+        records,
+        findings: findings.named,
+        more: findings.more,
+        archived: findings.archived,
+        notes: findings.notes,
     }
 }

@@ -151,6 +151,10 @@ fn a_variable_that_nothing_reads_is_told_with_the_one_that_was_meant() {
     );
     let quiet = ended(kit.command(&["config", "-q"]).env("REDRESS_STATEDIR", "/x"));
     assert_eq!(quiet.err, "");
+    let role = [("REDRESS_ROLES_ENGINE", "Bad Name")];
+    let ran = ended(kit.command(&["config"]).envs(role));
+    assert_eq!(ran.exit, 78, "{}", ran.err);
+    assert!(ran.err.contains("REDRESS_ROLES_ENGINE: "), "{}", ran.err);
     let ran = ended(
         kit.command(&["config"])
             .env("REDRESS_WORK_CONCURRENCY", "0"),

@@ -68,6 +68,7 @@ pub fn fits(kit: &Kit, arguments: &[&str], exit: i32) -> String {
 pub fn fits_when_typed(kit: &Kit, arguments: &[&str], typed: &[&str], exit: i32) -> String {
     let mut seen = at_a_terminal(kit, arguments, typed);
     assert_eq!(seen.exit, exit, "{arguments:?}\n{}", seen.text);
+    seen.text = without_progress(&seen.text);
     // The colours of an error and of `--help` are ours; nothing else may be sent.
     let ours = ["\u{1b}[1;31m", "\u{1b}[1m", "\u{1b}[4m", "\u{1b}[0m"];
     // What was typed is written once more over the question.
@@ -103,6 +104,16 @@ pub fn fits_when_typed(kit: &Kit, arguments: &[&str], typed: &[&str], exit: i32)
         "{arguments:?} shows something"
     );
     seen.text
+}
+
+/// Without the line that says how long something already takes: it is written over itself and cleared at the end.
+fn without_progress(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[2K");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| match part.starts_with("redress: ") {
+        true if !part.contains('\n') => text,
+        _ => text + part,
+    })
 }
 
 /// A text that somebody else wrote: long, wide, and full of what a terminal would act on.
