@@ -3,8 +3,8 @@
 //! **Invariant:** a server that said no to who we are is not followed by the next host: the same password would be
 //! offered to each of them.
 //!
-//! **What can go wrong:** every host fails. The error has one code when all failed for one reason, and RD0801 when
-//! the reasons differ; each host is named with its own.
+//! **What can go wrong:** every host fails. The error has the code of those that answered, and RD0801 when none did or
+//! their reasons differ; each host is named with its own.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -86,14 +86,19 @@ impl NotConnected {
         Class::Retry
     }
 
-    /// The stable code.
+    /// The stable code: that of the hosts that answered, where they agree.
     pub fn code(&self) -> &'static str {
-        let mut codes = self.failed.iter().map(|failure| failure.reason.code());
-        let first = codes.next().unwrap_or("RD0801");
+        let answered = self.failed.iter().map(|failure| failure.reason);
+        let mut codes = answered
+            .filter(|reason| *reason != Reason::Away)
+            .map(Reason::code);
+        let Some(first) = codes.next() else {
+            return Reason::Away.code();
+        };
         if codes.all(|code| code == first) {
             first
         } else {
-            "RD0801"
+            Reason::Away.code()
         }
     }
 }
@@ -373,3 +378,32 @@ async fn fits(session: &Session, wanted: Attrs) -> Result<(), (Reason, String)> 
 /// Standby or not, read-only or not.
 const WHAT_IT_IS: &str =
     "select pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_that_answer_decide_what_the_error_is() {
+        let check = |reasons: &[Reason], code: &str, told: &str| {
+            let failed = reasons.iter().map(|reason| HostFailure {
+                host: "db:5432".to_owned(),
+                reason: *reason,
+                text: "no".to_owned(),
+            });
+            let error = NotConnected {
+                failed: failed.collect(),
+            };
+            assert_eq!((error.code(), &*error.to_string()), (code, told));
+        };
+        let (away, name) = (Reason::Away, Reason::OtherName);
+        let one = "no connection could be made: db:5432: no";
+        check(&[away], "RD0801", one);
+        check(&[name], "RD0813", one);
+        let both = "no connection could be made: db:5432: no [RD0801]; db:5432: no [RD0813]";
+        check(&[away, name], "RD0813", both);
+        let two = "no connection could be made: db:5432: no [RD0813]; db:5432: no [RD0819]";
+        check(&[name, Reason::Attributes], "RD0801", two);
+        check(&[], "RD0801", "no connection could be made");
+    }
+}
