@@ -4,6 +4,17 @@
 //! args -> place (state, trust, database, engine) -> commands -> say (data, talk) -> exit
 //! ```
 //!
+//! As a library it is what the command and the tests share; the program itself is `main`:
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     redress_cli::main(std::env::args_os())
+//! }
+//! ```
+//!
+//! [`cluster`] gives a private PostgreSQL server to whoever has none. Features: `crash` (tests only) kills the own process at
+//! named points.
+//!
 //! **Invariant:** what the command knows of sagas it asks the engine; nothing is decided here.
 //!
 //! **Invariant:** the exit status comes from one table, [`exit`], and every code has a page in `redress_runbooks`.

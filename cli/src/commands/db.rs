@@ -37,6 +37,9 @@ pub enum Command {
         /// The statements: a text, @FILE, or @- for standard input
         #[arg(value_name = "SQL|@FILE")]
         statements: String,
+        /// Only the cells, separated by tabs: for scripts
+        #[arg(long)]
+        bare: bool,
     },
 }
 
@@ -52,7 +55,7 @@ pub async fn run(place: &Place, command: &Command) -> Result<Exit, Fail> {
         Command::Status => status(place).await,
         Command::Migrate { origin } => migrate(place, origin.as_deref()).await,
         Command::Roles => roles::roles(place),
-        Command::Sql { statements } => query::query(place, statements).await,
+        Command::Sql { statements, bare } => query::query(place, statements, *bare).await,
     }
 }
 

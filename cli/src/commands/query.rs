@@ -29,7 +29,7 @@ enum Answer {
 ///
 /// # Errors
 /// [`Fail`]: the first statement that the server refused; with it all of this call are undone.
-pub async fn query(place: &Place, text: &str) -> Result<Exit, Fail> {
+pub async fn query(place: &Place, text: &str, bare: bool) -> Result<Exit, Fail> {
     let text = statements(text)?;
     let session = open(&place.target().await?).await?;
     let messages = session.simple_query(&text).await;
@@ -44,6 +44,15 @@ pub async fn query(place: &Place, text: &str) -> Result<Exit, Fail> {
     }
     for answer in &answers {
         match answer {
+            Answer::Rows(_, rows) if bare => {
+                for row in rows {
+                    let cells: Vec<&str> = row
+                        .iter()
+                        .map(|cell| cell.as_deref().unwrap_or_default())
+                        .collect();
+                    place.say.data(cells.join("\t"))?;
+                }
+            }
             Answer::Rows(columns, rows) => {
                 let heads: Vec<&str> = columns.iter().map(String::as_str).collect();
                 let cell = |value: &Option<String>| value.clone().unwrap_or_else(|| "NULL".into());
@@ -53,7 +62,7 @@ pub async fn query(place: &Place, text: &str) -> Result<Exit, Fail> {
                     .collect();
                 place.say.table(&heads, &[], &rows)?;
             }
-            Answer::Done(0) => {}
+            Answer::Done(count) if *count == 0 || bare => {}
             Answer::Done(count) => place.say.notice(&format!("{count} rows")),
         }
     }

@@ -32,17 +32,29 @@ pub fn steps(page: &str) -> Vec<Placed> {
     blocks(page).into_iter().flat_map(Block::steps).collect()
 }
 
-/// Blocks that are neither commands nor files: lines of them that begin with a word, and where.
-pub fn listed<'p>(page: &'p str, word: &str) -> Vec<(usize, &'p str)> {
+/// Every command line of `redress` that a page shows and does not ask for: in plain blocks, where its words end at two
+/// blanks, and between back quotes; each with its line.
+pub fn shown(page: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    let mut fenced = false;
-    let mut plain = false;
+    let mut fence: Option<bool> = None;
     for (at, line) in page.lines().enumerate() {
         if let Some(info) = line.trim_start().strip_prefix("```") {
-            plain = !fenced && info.trim().is_empty();
-            fenced = !fenced;
-        } else if fenced && plain && line.trim_start().starts_with(word) {
-            found.push((at + 1, line.trim()));
+            fence = match fence {
+                None => Some(info.trim().is_empty()),
+                Some(_) => None,
+            };
+            continue;
+        }
+        let texts: Vec<&str> = match fence {
+            Some(true) => vec![line.trim().trim_start_matches("$ ")],
+            Some(false) => Vec::new(),
+            None => line.split('`').skip(1).step_by(2).collect(),
+        };
+        for text in texts {
+            let words = text.split("  ").next().unwrap_or_default();
+            if words.starts_with("redress ") {
+                found.push((at + 1, words.to_owned()));
+            }
         }
     }
     found
@@ -248,7 +260,7 @@ fn a_page_is_read_as_its_reader_would() {
         (17, Step::Untried("apt x".to_owned())),
     ];
     assert_eq!(steps(page), expected);
-    assert_eq!(listed(page, "redress"), [(21, "redress z")]);
+    assert_eq!(shown(page), [(21, "redress z".to_owned())]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use redress_cli::cluster;
+use redress_tests::ground::Ground;
 use redress_tests::redress_bin;
 use tempfile::TempDir;
 
@@ -19,6 +20,7 @@ use super::page::{Step, is_shown, steps};
 /// A folder, a home and nothing else.
 pub struct Reader {
     dir: TempDir,
+    work: PathBuf,
 }
 
 /// What became of a page.
@@ -37,12 +39,25 @@ impl Reader {
             fs::create_dir(dir.path().join(name)).expect("a folder");
         }
         symlink(redress_bin(), dir.path().join("bin/redress")).expect("a link");
-        Self { dir }
+        let work = dir.path().join("work");
+        Self { dir, work }
+    }
+
+    /// One whose folder always has the same name: what a compiler makes there replaces what it made the last time.
+    pub fn in_one_place(name: &str) -> Self {
+        let work = Ground::Disk.base().join(name);
+        let _ = fs::remove_dir_all(&work);
+        let cargo = work.join(".cargo");
+        fs::create_dir_all(&cargo).expect("a folder");
+        fs::write(cargo.join("config.toml"), profile()).expect("written");
+        let mut reader = Self::new();
+        reader.work = work;
+        reader
     }
 
     /// The folder in which the commands are typed.
     pub fn work(&self) -> PathBuf {
-        self.dir.path().join("work")
+        self.work.clone()
     }
 
     /// Does all that a page asks for; the page is named in every complaint, with its line.
@@ -138,7 +153,12 @@ impl Reader {
                 command.env_remove(name);
             }
         }
-        for name in ["DATABASE_URL", "XDG_STATE_HOME", "RUST_LOG"] {
+        for name in [
+            "DATABASE_URL",
+            "XDG_STATE_HOME",
+            "RUST_LOG",
+            "RUST_BACKTRACE",
+        ] {
             command.env_remove(name);
         }
         command
@@ -157,6 +177,23 @@ impl Drop for Reader {
 /// The repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// How this repository builds for tests, so that what is built already serves a page too: it costs minutes otherwise.
+fn profile() -> String {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("a manifest");
+    let (_, profile) = manifest.split_once("[profile.dev]").expect("a profile");
+    let (profile, _) = profile.split_once("[profile.release").expect("another one");
+    let mut text = format!("[profile.dev]{profile}");
+    for name in [
+        "redress",
+        "redress-adapters",
+        "redress-ledger",
+        "redress-sql",
+    ] {
+        let _ = writeln!(text, "[profile.dev.package.{name}]\nopt-level = 0");
+    }
+    text
 }
 
 /// Where this test was built.
