@@ -5,8 +5,36 @@
 //! with (a value) -> typed `with` -> check (no database) -> survey (plans, proof of coverage) -> apply | guard | revert
 //! ```
 //!
+//! ```no_run
+//! use redress::{Engine, Outcome};
+//! use serde_json::json;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // What phases outside the database may reach is this machine's own, never the definition's.
+//! let config = redress_adapters::Config::parse("[command]\nallow = ['/usr/local/bin/deploy']\n")?;
+//! let (saga, _places) = redress::definition::read_yaml(&std::fs::read("order.yaml")?, "order.yaml")?;
+//! let engine = Engine::builder(redress::db::pool("postgres:///shop", 20)?)
+//!     .adapters(redress_adapters::standard())
+//!     .externals(redress_adapters::external(&config))
+//!     .state_dir("/var/lib/shop")
+//!     .register(saga)?
+//!     .build()
+//!     .await?;
+//! let start = engine.start("order", json!({"order": "A1", "sku": "tea", "qty": 3})).key("A1");
+//! if let (_, Outcome::Completed(run)) = engine.start_and_drive(start).await? {
+//!     println!("{} {}", run.id, run.state);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The keys of each `with` are in the repository's `docs/saga-file.md`. Adapters of your own are tried by [`conformance`].
+//!
 //! **Invariant:** an adapter sees a [`redress::phase_tx::PhaseTx`] and nothing else of the database, so it cannot
 //! commit; values reach a statement as bound parameters only.
+//!
+//! Features: `crash` (tests only) dies or fails at named points.
 //!
 //! **Not here:** when a phase runs, what is recorded, and the coverage check at the end of a phase (the engine).
 

@@ -10,34 +10,115 @@
 //!               claim    gate, epoch                 guard, baseline
 //! ```
 //!
+//! A whole program: one phase, which cannot commit by itself, its guard and its way back.
+//!
 //! ```no_run
-//! use redress::{Engine, Outcome};
+//! use async_trait::async_trait;
+//! use redress::adapter::AdapterError;
+//! use redress::definition::builder::Phase;
+//! use redress::definition::{Authority, Compensation};
+//! use redress::phase_tx::PhaseTx;
+//! use redress::plan::Action;
+//! use redress::typed::{LocalPhase, TypedSaga};
+//! use redress::{Engine, Outcome, SchemaName};
+//! use serde::{Deserialize, Serialize};
 //! use serde_json::json;
 //!
-//! # async fn example(sql: std::sync::Arc<dyn redress::adapter::Adapter>) -> Result<(), Box<dyn std::error::Error>> {
-//! let file = std::fs::read("order.yaml")?;
-//! let (definition, _places) = redress::definition::read_yaml(&file, "order.yaml")?;
-//! let engine = Engine::builder(redress::db::pool("postgres:///shop", 20)?)
-//!     .adapter(sql) // redress_adapters::standard() has `sql` and `backup`; your own implement `Adapter`
-//!     .state_dir("/var/lib/redress")
-//!     .register(definition)?
-//!     .build()
-//!     .await?; // refuses a schema that is not exactly this version
-//! let start = engine.start("order", json!({"order": "A1", "sku": "tea", "qty": 3})).key("order-A1");
-//! match engine.start_and_drive(start).await? {
-//!     (_, Outcome::Completed(run)) => println!("done: {}", run.id),
-//!     (_, Outcome::Compensated(run)) => println!("undone: {}", run.id),
-//!     (_, other) => println!("a person must act: {}", other.run().id),
+//! #[derive(Serialize, Deserialize)]
+//! struct Order {
+//!     sku: String,
 //! }
-//! # Ok(())
-//! # }
+//!
+//! /// Reserves one piece. What it gives is what the next phase takes, checked by the compiler.
+//! struct Reserve;
+//!
+//! #[async_trait]
+//! impl LocalPhase for Reserve {
+//!     type Input = Order;
+//!     type Output = i32;
+//!
+//!     fn declare(&self) -> Phase {
+//!         Phase::named("reserve")
+//!             .writes(["shop.reservation"]) // anything else that it writes is refused at commit
+//!             .residue(["shop.reservation"]) // withdrawn rows rightly stay
+//!             .compensation(Compensation::SoftRevert)
+//!     }
+//!
+//!     async fn apply(&self, tx: &PhaseTx<'_>, order: Order) -> Result<i32, AdapterError> {
+//!         let sql = "insert into shop.reservation (sku) values ($1) returning id";
+//!         Ok(tx.query(sql, &[&order.sku]).await?[0].get(0))
+//!     }
+//!
+//!     async fn guard(&self, tx: &PhaseTx<'_>, id: i32, _: Action) -> Result<(), AdapterError> {
+//!         let sql = "select from shop.reservation where id = $1 and state = 'live' for update";
+//!         match tx.query(sql, &[&id]).await?.len() {
+//!             1 => Ok(()),
+//!             _ => Err(AdapterError::Guard("it is not live".to_owned())),
+//!         }
+//!     }
+//!
+//!     async fn revert(&self, tx: &PhaseTx<'_>, id: i32, _: Action) -> Result<(), AdapterError> {
+//!         let sql = "update shop.reservation set state = 'withdrawn' where id = $1";
+//!         tx.execute(sql, &[&id]).await?;
+//!         Ok(())
+//!     }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let url = std::env::var("DATABASE_URL")?;
+//!     // Once, by whoever installs: `redress db migrate` does the same.
+//!     let session = redress::db::connect(&url.parse()?).await?;
+//!     redress::schema::migrate(&session, &SchemaName::default(), "shop.example").await?;
+//!
+//!     let saga = TypedSaga::<Order>::new("order", 1)
+//!         .with(|saga| saga.authority("soft_revert", Authority::Auto))
+//!         .then(Reserve)
+//!         .build()?;
+//!     let engine = Engine::builder(redress::db::pool(&url, 10)?)
+//!         .state_dir("/var/lib/shop") // snapshots and hold files
+//!         .saga(saga)?
+//!         .build()
+//!         .await?; // refuses a schema that is not exactly this version
+//!
+//!     // The same key and the same input: the same run.
+//!     let run = engine.start("order", json!({"sku": "tea"})).key("order-42").await?;
+//!     match engine.drive(run).await? {
+//!         Outcome::Completed(run) => println!("done: {}", run.id),
+//!         Outcome::Compensated(run) => println!("taken back: {}", run.id),
+//!         Outcome::Held(run) | Outcome::Stuck(run) => println!("redress show {}", run.id),
+//!     }
+//!     // Or leave runs to a worker, here until nothing is left to do.
+//!     let (_stop, stopping) = tokio::sync::watch::channel(false);
+//!     engine.worker().concurrency(16).until_idle().run(stopping).await?;
+//!     Ok(())
+//! }
 //! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | start runs, and drive them | [`Engine::start`], [`Engine::drive`], [`Engine::worker`]; in the caller's own transaction [`Engine::start_in`] |
+//! | write a saga | [`typed`] (checked by the compiler), [`definition::builder`], or a file: [`definition::load_yaml`] |
+//! | write an adapter | [`adapter::Adapter`] inside the database, [`external::ExternalAdapter`] outside of it |
+//! | hear of what happens | [`Engine::subscribe`], [`notify`], [`alert`] |
+//! | bring a run back | [`Engine::plan`], [`Engine::approve`], [`Engine::apply`], [`Engine::rewind`] |
+//! | stop | [`Engine::hold`], [`Engine::kill`] |
+//! | prove | [`rehearse`], [`check`], [`seal`], [`export`] |
+//!
+//! `redress-adapters` has adapters that a saga file can name, `redress-cli` the command for operators. The repository's
+//! `docs/embedding.md` goes from an empty folder to all of it.
 //!
 //! **Invariant:** a phase's effect, its record and the run's new state commit together or not at all.
 //! **Invariant:** whoever lost a claim cannot commit: epoch, state, phase and head are repeated in the write.
 //! **Invariant:** nothing but success of COMMIT counts as done; [`Commit`] is not a `Result`.
 //!
-//! Features: `crash` (tests only) kills the own process at named points. The default is the engine alone.
+//! # Features
+//!
+//! | feature | default | what |
+//! |---|---|---|
+//! | `crash` | no | kills the own process at named points; for tests only |
+//!
+//! `tokio_postgres` is exported again, so that a caller's own transaction is of the same version.
 
 mod action;
 pub mod adapter;

@@ -3,6 +3,25 @@
 //! This crate is pure. It knows no database, no clock and no network, and of the file system only
 //! key files and the folder of an exported ledger, so that whoever audits a ledger runs this code and none of the engine's.
 //!
+//! ```
+//! use redress_ledger::{SigningKey, Trust, to_canonical};
+//! use serde_json::json;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // One value, one byte string: what is signed and hashed.
+//! assert_eq!(to_canonical(&json!({"b": 1, "a": [true, null]}))?, br#"{"a":[true,null],"b":1}"#);
+//!
+//! // Whose signatures count says a file of the reader's own.
+//! let key = SigningKey::generate("sofia")?;
+//! let trust = Trust::parse(&format!("key sovereign {}\n", key.vkey()))?;
+//! assert!(Trust::parse("key admiral nobody").is_err());
+//! # let _ = trust;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! No features. `FORMAT.md` beside this crate says what an export is, `verify.py` is a second verifier written from it.
+//!
 //! The modules in the order of the flow; each uses only those above it.
 //!
 //! | module | decides |

@@ -5,6 +5,25 @@
 //! assert!(page.next.contains("redress plan"));
 //! ```
 //!
+//! A runbook is a file. It is read strictly, judged, and made into the page that people read:
+//!
+//! ```
+//! use redress_runbooks::lint::{Known, load_yaml};
+//! use redress_runbooks::render::{Format, render};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let file = redress_runbooks::library::SHIPPED.iter().find(|one| one.name == "resolve-run").expect("it is shipped");
+//! let runbook = load_yaml(file.yaml.as_bytes(), "resolve-run.yaml", &Known::shipped())
+//!     .map_err(|findings| format!("{findings:?}"))?
+//!     .0;
+//! let page = render(&runbook, &runbook.digest()?, Format::Markdown);
+//! assert!(page.contains("Close a run as it stands"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`suggest`] says which one is right for a run, [`execute`] carries one out, each step a signed record. No features.
+//!
 //! **Invariant:** every code of the workspace has exactly one page, and every page a code that exists; a test reads
 //! the sources and holds this both ways.
 //!

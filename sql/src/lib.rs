@@ -3,6 +3,16 @@
 //! The folders follow the flow: `schema`, `definition`, `start`, `claim`, `phase`, `compensate`, `hold`, `seal`, `notify`, `rehearse`, `runbook`, `read`,
 //! `doctor`, `complete`.
 //!
+//! ```
+//! use redress_sql::{Sql, SchemaName};
+//!
+//! // An installation may have another name than `redress`; the statements are rendered once for it.
+//! let sql = Sql::for_schema("shop_redress".parse::<SchemaName>().expect("a name"));
+//! assert!(sql.text(redress_sql::RUN_BY_ID).contains("shop_redress.run"));
+//! ```
+//!
+//! No features.
+//!
 //! **Invariant:** one statement a file; nothing is assembled from strings. The files are written for the schema
 //! `redress`; [`Sql::for_schema`] renders them once for an installation of another name.
 //!

@@ -1,5 +1,6 @@
 //! What a check found, with one code for each way in which tables, ledger and schema can disagree.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -9,7 +10,7 @@ pub const SCHEMA: u32 = 1;
 pub const FINDINGS_MAX: usize = 1_000;
 
 /// What a check found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CheckReport {
     /// The version of this form; 1.
     pub schema: u32,
@@ -30,7 +31,7 @@ pub struct CheckReport {
 }
 
 /// One disagreement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CheckFinding {
     /// The stable code.
     pub code: &'static str,
@@ -38,6 +39,7 @@ pub struct CheckFinding {
     pub what: &'static str,
     /// The run.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub run: Option<Uuid>,
     /// The record.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -25,6 +25,7 @@ mod model;
 mod order;
 mod raw;
 mod scalar;
+mod schema;
 mod source;
 mod validate;
 pub mod yaml;
@@ -34,6 +35,8 @@ pub use model::{
     Authority, Compensation, Definition, HoldScope, OnFailure, OnUnrecovered, Phase, Retry,
     SnapshotQuery, Then,
 };
+pub(crate) use schema::AuthorityNeeded;
+pub use schema::json_schema;
 pub use source::{DefinitionError, Position, SourceMap};
 pub(crate) use validate::left_behind;
 pub use validate::{PHASES_MAX, validate};

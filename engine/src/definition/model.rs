@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use redress_ledger::quorum::{self, Quorum};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -13,6 +14,7 @@ use crate::name::Name;
 use crate::pointer::Pointer;
 
 use super::duration;
+use super::schema::{NameText, PointerText};
 
 /// A saga as it is registered: named, versioned phases and who may undo them.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -81,15 +83,17 @@ pub struct Phase {
 }
 
 /// A named read-only query of the pre and post snapshots.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotQuery {
     /// The name under which the rows stand in the snapshot.
+    #[schemars(with = "NameText")]
     pub name: Name,
     /// The query.
     pub sql: String,
     /// Pointers whose values are bound to `$1`, `$2`, …
     #[serde(default)]
+    #[schemars(with = "Vec<PointerText>")]
     pub params: Vec<Pointer>,
     /// The value that the query must give; `Some(Value::Null)` expects NULL.
     #[serde(
@@ -128,7 +132,7 @@ impl Authority {
 }
 
 /// How a committed phase is undone.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Compensation {
     /// Nothing: the phase changes no row, or all of its rows are declared residue.
@@ -211,7 +215,7 @@ pub enum OnFailure {
 }
 
 /// What follows a rewind.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Then {
     /// The run ends failed; a person resumes it.
@@ -222,7 +226,7 @@ pub enum Then {
 }
 
 /// What stops when a failure is not recovered.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OnUnrecovered {
     /// How far the hold reaches.
@@ -232,7 +236,7 @@ pub struct OnUnrecovered {
 }
 
 /// How far a hold reaches.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HoldScope {
     /// This run.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use redress_ledger::quorum::Quorum;
+use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -23,81 +24,135 @@ use super::model::{
     Authority, Compensation, Definition, OnFailure, OnUnrecovered, Phase, Retry, SnapshotQuery,
     Then,
 };
+use super::schema::{
+    AuthorityShape, LengthText, NameText, OnFailureShape, PointerText, QuorumShape, RelationText,
+    SchemaShape,
+};
 
 const TIMEOUT_MS_DEFAULT: u64 = 30_000;
 const MAX_REWINDS_DEFAULT: u32 = 1;
 
-/// A definition as written.
-#[derive(Deserialize)]
+/// A saga of Redress.
+#[derive(Deserialize, JsonSchema)]
 #[serde(
     deny_unknown_fields,
     expecting = "a saga: a mapping with `saga`, `version` and `phases`"
 )]
 pub(super) struct RawDefinition {
+    /// The saga's name.
+    #[schemars(with = "NameText")]
     saga: Name,
+    /// Its version; another content needs another version.
     version: u32,
+    /// What it is for, for people.
     #[serde(default)]
     description: String,
+    /// The JSON Schema of the input; judged before anything starts.
     #[serde(default = "empty_object")]
+    #[schemars(with = "SchemaShape")]
     input: Value,
+    /// Where in the context the subject stands; holds and `exclusive` bind to it.
     #[serde(default)]
+    #[schemars(with = "Option<PointerText>")]
     subject: Option<Pointer>,
+    /// One active run a subject, over all sagas that say so; without a subject one of this saga.
     #[serde(default)]
     exclusive: bool,
+    /// Queries read before the run and after a failure.
     #[serde(default)]
+    #[schemars(length(max = 256))]
     snapshot: Vec<SnapshotQuery>,
+    /// Action to who must sign; what is not listed needs one sovereign.
     #[serde(default)]
+    #[schemars(with = "AuthorityShape")]
     authority: BTreeMap<String, Authority>,
+    /// What stops when a failure is not recovered by itself.
     #[serde(default)]
     on_unrecovered: OnUnrecovered,
+    /// How often one rewind target may be used in a run.
     #[serde(default = "max_rewinds_default")]
     max_rewinds: u32,
+    /// The phases.
+    #[schemars(length(min = 1, max = 256))]
     phases: Vec<RawPhase>,
 }
 
-#[derive(Deserialize)]
+/// A phase: one adapter, one transaction.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Phase")]
 #[serde(
     deny_unknown_fields,
     expecting = "a phase: a mapping with `name` and `adapter`"
 )]
 struct RawPhase {
+    /// Unique in the saga.
+    #[schemars(with = "NameText")]
     name: Name,
+    /// Who does it: `sql`, `backup`, `gate`, `postings`, `command`, `http`, `fileset`, or one of your own.
+    #[schemars(with = "NameText")]
     adapter: Name,
+    /// The only relations that it may change.
     #[serde(default)]
+    #[schemars(with = "Vec<RelationText>", length(max = 256))]
     writes: Vec<String>,
+    /// Relations whose rows it reads for update and does not change.
     #[serde(default)]
+    #[schemars(with = "Vec<RelationText>", length(max = 256))]
     locks: Vec<String>,
+    /// The database role under which its statements run.
     #[serde(default)]
     role: Option<String>,
+    /// How it is undone once it has committed.
     #[serde(default)]
     compensation: Compensation,
+    /// Once it has committed, what stands before it is not changed back; one a saga.
     #[serde(default)]
     pivot: bool,
+    /// How a failed attempt is repeated.
     #[serde(default)]
     retry: RawRetry,
+    /// The longest time of one attempt.
     #[serde(default = "timeout_default", with = "duration")]
+    #[schemars(with = "LengthText")]
     timeout: u64,
+    /// Who must sign before it may run.
     #[serde(default)]
+    #[schemars(with = "QuorumShape")]
     approvals: Quorum,
+    /// Relations in which a revert rightly leaves rows.
     #[serde(default)]
+    #[schemars(with = "Vec<RelationText>", length(max = 256))]
     residue: Vec<String>,
+    /// Phases that must be done before it; left out: the one before it in the file.
     #[serde(default)]
+    #[schemars(with = "Option<Vec<NameText>>")]
     after: Option<Vec<Name>>,
+    /// What happens when it has failed for good.
     #[serde(default)]
+    #[schemars(with = "OnFailureShape")]
     on_failure: OnFailure,
+    /// What the adapter reads.
     #[serde(default)]
     with: Map<String, Value>,
 }
 
-#[derive(Default, Deserialize)]
+/// How a failed attempt is repeated.
+#[derive(Default, Deserialize, JsonSchema, Serialize)]
+#[schemars(rename = "Retry")]
 #[serde(deny_unknown_fields, default)]
 struct RawRetry {
+    /// Attempts in all, the first included.
+    #[schemars(range(min = 1, max = 1000))]
     attempts: Option<u32>,
+    /// The pause before the second attempt; it doubles.
+    #[schemars(with = "Option<LengthText>")]
     backoff: Option<Duration>,
+    /// The longest pause.
+    #[schemars(with = "Option<LengthText>")]
     max: Option<Duration>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Duration(#[serde(with = "duration")] u64);
 
 impl From<RawDefinition> for Definition {

@@ -5,12 +5,13 @@
 use redress_ledger::quorum::Quorum;
 use redress_ledger::state::State;
 use redress_ledger::{Hash, KeyId, Role};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::fingerprint::Fingerprint;
-use crate::definition::Authority;
+use crate::definition::{Authority, AuthorityNeeded};
 use crate::name::Name;
 use crate::plan::Action;
 
@@ -18,11 +19,12 @@ use crate::plan::Action;
 pub const SCHEMA: u32 = 1;
 
 /// A run as `show --json` gives it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct RunView {
     /// The version of this form; 1.
     pub schema: u32,
     /// The run.
+    #[schemars(with = "String")]
     pub run: Uuid,
     /// Its saga.
     pub saga: String,
@@ -31,6 +33,7 @@ pub struct RunView {
     /// What it acts on.
     pub subject: Option<String>,
     /// Its state.
+    #[schemars(with = "String")]
     pub state: State,
     /// Holds in force that bear on it.
     pub held: Vec<HeldView>,
@@ -53,6 +56,7 @@ pub struct RunView {
     /// When it ended.
     pub ended_at: Option<String>,
     /// The digest of the definition that it is pinned to.
+    #[schemars(with = "String")]
     pub definition: Hash,
     /// The phase that runs next, while it runs.
     pub phase: Option<String>,
@@ -64,6 +68,7 @@ pub struct RunView {
     /// The next safe act, when a person must act.
     pub next: Option<Next>,
     /// What a failed or stuck run shares with others that fail alike.
+    #[schemars(with = "Option<String>")]
     pub fingerprint: Option<Fingerprint>,
     /// A plan can bring it back.
     #[serde(skip)]
@@ -71,9 +76,10 @@ pub struct RunView {
 }
 
 /// A hold in force.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct HeldView {
     /// Its id.
+    #[schemars(with = "String")]
     pub id: Uuid,
     /// `all`, `saga`, `subject` or `run`.
     pub scope: String,
@@ -86,13 +92,15 @@ pub struct HeldView {
     /// The error's code, or `manual`.
     pub code: String,
     /// The run whose failure set it.
+    #[schemars(with = "Option<String>")]
     pub run: Option<Uuid>,
 }
 
 /// A phase of a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct PhaseView {
     /// Its name.
+    #[schemars(with = "String")]
     pub name: Name,
     /// `pending`, `committed`, `failed`, `reverted`, `decided`, `discarded` or `standing`.
     pub state: &'static str,
@@ -108,16 +116,17 @@ pub struct PhaseView {
 }
 
 /// Where a record stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RecordView {
     /// Its place in the run's log.
     pub seq: i64,
     /// Its hash.
+    #[schemars(with = "String")]
     pub hash: Hash,
 }
 
 /// A code and what it means here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FaultView {
     /// The stable code.
     pub code: String,
@@ -126,18 +135,19 @@ pub struct FaultView {
 }
 
 /// Why a run stopped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RunError {
     /// The stable code.
     pub code: String,
     /// In words.
     pub message: String,
     /// The phase that failed, when one did.
+    #[schemars(with = "Option<String>")]
     pub phase: Option<Name>,
 }
 
 /// Where a plan stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PlanState {
     /// Signatures are missing.
@@ -155,9 +165,10 @@ pub enum PlanState {
 }
 
 /// A plan of a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct PlanView {
     /// Its digest: what is signed.
+    #[schemars(with = "String")]
     pub digest: Hash,
     /// Where it stands.
     pub state: PlanState,
@@ -168,6 +179,7 @@ pub struct PlanView {
     /// Who signed it.
     pub approvals: Vec<ApprovalView>,
     /// Who must sign, over all actions.
+    #[schemars(with = "std::collections::BTreeMap<String, u32>")]
     pub quorum: Quorum,
     /// It runs by itself.
     pub automatic: bool,
@@ -175,32 +187,38 @@ pub struct PlanView {
     /// log has them.
     pub verified: bool,
     /// The phase that a rewind goes back to, and that runs next.
+    #[schemars(with = "Option<String>")]
     pub stops_at: Option<Name>,
 }
 
 /// One action of a plan.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ActionView {
     /// The phase.
+    #[schemars(with = "String")]
     pub phase: Name,
     /// What is done about it.
+    #[schemars(with = "String")]
     pub action: Action,
     /// The rule that chose it.
     pub why: String,
     /// Who must sign for it.
+    #[schemars(with = "AuthorityNeeded")]
     pub authority: Authority,
     /// Why it is refused.
     pub code: Option<&'static str>,
 }
 
 /// A signature on a plan.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ApprovalView {
     /// Who signed.
     pub principal: String,
     /// As what.
+    #[schemars(with = "String")]
     pub role: Role,
     /// With which key.
+    #[schemars(with = "String")]
     pub key: KeyId,
     /// When it was recorded.
     pub at: String,
@@ -209,22 +227,24 @@ pub struct ApprovalView {
 }
 
 /// The next safe act and who can do it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Next {
     /// In words.
     pub what: String,
     /// As a command line.
     pub command: String,
     /// Roles; each must act.
+    #[schemars(with = "Vec<String>")]
     pub who: Vec<Role>,
 }
 
 /// Something that waits for a person.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Attention {
     /// What waits.
     pub kind: AttentionKind,
     /// The run, when it is one or a hold names one.
+    #[schemars(with = "Option<String>")]
     pub run: Option<Uuid>,
     /// The run's saga.
     pub saga: Option<String>,
@@ -239,12 +259,15 @@ pub struct Attention {
     /// The stable code, `manual` for a hold that a person set, `kill` for the switch.
     pub code: String,
     /// Holds in force that bear on it, or the hold itself.
+    #[schemars(with = "Vec<String>")]
     pub holds: Vec<Uuid>,
     /// The next safe act.
     pub next: Next,
     /// What a failed or stuck run shares with others that fail alike.
+    #[schemars(with = "Option<String>")]
     pub fingerprint: Option<Fingerprint>,
     /// The phase that failed, when one did.
+    #[schemars(with = "Option<String>")]
     pub phase: Option<Name>,
     /// A plan can bring it back, so that many alike can be recovered at once.
     #[serde(skip)]
@@ -255,7 +278,7 @@ pub struct Attention {
 }
 
 /// What waits for a person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AttentionKind {
     /// A run.
@@ -285,9 +308,10 @@ pub struct RunFilter {
 pub const RUNS_LIMIT_DEFAULT: u32 = 100;
 
 /// One line of a list of runs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct RunLine {
     /// The run.
+    #[schemars(with = "String")]
     pub run: Uuid,
     /// Its saga.
     pub saga: String,
@@ -296,6 +320,7 @@ pub struct RunLine {
     /// What it acts on.
     pub subject: Option<String>,
     /// Its state.
+    #[schemars(with = "String")]
     pub state: State,
     /// The phase that runs next, while it runs.
     pub phase: Option<String>,
@@ -312,9 +337,10 @@ pub struct RunLine {
 }
 
 /// One record as a line.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct LogLine {
     /// The run; the system log has an id of its own.
+    #[schemars(with = "String")]
     pub run: Uuid,
     /// Its place in the run's log.
     pub seq: i64,
@@ -327,6 +353,7 @@ pub struct LogLine {
     /// The phase it speaks of.
     pub phase: Option<String>,
     /// Its hash.
+    #[schemars(with = "String")]
     pub hash: Hash,
     /// In one line.
     pub summary: String,
@@ -335,13 +362,14 @@ pub struct LogLine {
 }
 
 /// A registered saga.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SagaLine {
     /// Its name.
     pub saga: String,
     /// Its version.
     pub version: i32,
     /// Its digest.
+    #[schemars(with = "String")]
     pub digest: Hash,
     /// When it was registered.
     pub registered_at: String,

@@ -23,6 +23,7 @@ mod runbooks;
 mod screens;
 mod sealing;
 mod secrets;
+mod shapes;
 mod surroundings;
 mod terminal;
 mod working;

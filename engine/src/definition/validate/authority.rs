@@ -66,6 +66,12 @@ impl Judge<'_> {
     }
 }
 
+/// Each action that `authority` may name, and whether it may be `auto`.
+pub(in crate::definition) fn actions() -> impl Iterator<Item = (&'static str, bool)> {
+    let may = |rule: &Rule| (rule.action, rule.needs == Needs::Nobody);
+    RULES.iter().map(may)
+}
+
 /// What an entry of `authority` may say.
 struct Rule {
     action: &'static str,

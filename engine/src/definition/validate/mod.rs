@@ -27,6 +27,7 @@ mod flow;
 mod phase;
 mod snapshot;
 
+pub(super) use authority::actions;
 pub(crate) use phase::left_behind;
 
 /// The most phases of a saga.
