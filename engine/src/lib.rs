@@ -116,6 +116,7 @@
 //!
 //! | feature | default | what |
 //! |---|---|---|
+//! | `tls` | yes | TLS to the database, by rustls on ring; without it a URL that asks for TLS is refused |
 //! | `crash` | no | kills the own process at named points; for tests only |
 //!
 //! `tokio_postgres` is exported again, so that a caller's own transaction is of the same version.

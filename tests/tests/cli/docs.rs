@@ -97,6 +97,30 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
+/// A page that asks for commands is followed by a test of this file, or says of each that it is not.
+#[test]
+fn every_page_that_asks_for_commands_is_followed() {
+    let tests = fs::read_to_string(root().join("tests/tests/cli/docs.rs")).expect("this file");
+    for name in pages() {
+        let page = fs::read_to_string(root().join(&name)).expect("a page");
+        let asks = page::steps(&page)
+            .iter()
+            .any(|(_, step)| matches!(step, page::Step::Type { .. }));
+        let name = name.display().to_string();
+        let example = name.strip_prefix("examples/");
+        let example = example.and_then(|rest| rest.strip_suffix("/README.md"));
+        let called = match example {
+            Some(example) => format!("follow_example(\"{example}\""),
+            None => format!("\"{name}\""),
+        };
+        let followed = tests
+            .split("#[test]")
+            .skip(5)
+            .any(|one| one.contains(&called));
+        assert!(!asks || followed, "{name} is followed by no test");
+    }
+}
+
 /// What a page shows without asking for it can be typed too: the command exists, and has the flags.
 #[test]
 fn every_command_that_a_page_shows_exists() {
