@@ -32,6 +32,8 @@ const RESET_AFTER_COMMIT: &str = "commit; reset session authorization; reset all
                                   discard sequences; discard temp; select pg_advisory_unlock_all()";
 /// What ROLLBACK does not undo.
 const RESET_AFTER_ROLLBACK: &str = "rollback; discard sequences; select pg_advisory_unlock_all()";
+/// A short transaction in which statements are described.
+const DESCRIBE: &str = "begin; set local idle_in_transaction_session_timeout = '5s'";
 /// Drops the statements by which the driver asked for types it did not know. By name: a pooler of a newer kind keeps
 /// statements of its own there.
 const FORGET_DRIVERS: &str = "do $redress$ declare one text; begin for one in select name from \
@@ -55,7 +57,10 @@ pub struct Session {
     warnings: Arc<Mutex<Vec<String>>>,
     used: AtomicBool,
     abandoned: AtomicBool,
+    /// By our own words: BEGIN was sent, and neither COMMIT nor ROLLBACK yet.
     inside: AtomicBool,
+    /// A short transaction of [`Session::described`] is open.
+    describing: AtomicBool,
     /// The driver left named statements behind: they are dropped with the transaction, and the session after it.
     tainted: AtomicBool,
     described: tokio::sync::Mutex<HashMap<Box<str>, Arc<Typed>>>,
@@ -85,6 +90,7 @@ impl Session {
             used: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             inside: AtomicBool::new(false),
+            describing: AtomicBool::new(false),
             tainted: AtomicBool::new(false),
             described: tokio::sync::Mutex::new(HashMap::new()),
             wire,
@@ -268,10 +274,10 @@ impl Session {
     /// # Errors
     /// The server's answer.
     pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
-        match self.pooler {
-            Pooler::None => self.client.batch_execute(sql).await,
-            Pooler::Transaction => self.client.batch_execute(&self.follow(sql)).await,
+        if self.describing.load(Ordering::Relaxed) {
+            Box::pin(self.undescribe()).await?;
         }
+        self.client.batch_execute(&self.follow(sql)).await
     }
 
     /// Runs statements without parameters in one message and returns their rows as text.
@@ -316,9 +322,11 @@ impl Session {
         if self.is_closed() || self.tainted.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        if self.used.swap(false, Ordering::Relaxed) {
+        // Whoever had it may have been dropped inside a transaction.
+        let inside = self.inside.swap(false, Ordering::Relaxed);
+        self.describing.store(false, Ordering::Relaxed);
+        if self.used.swap(false, Ordering::Relaxed) || inside {
             self.client.batch_execute(RESET).await?;
-            self.inside.store(false, Ordering::Relaxed);
             self.take_warning();
         }
         Ok(true)
@@ -346,6 +354,9 @@ impl Session {
             (Asked::Ready(Statement(Kind::Named(named))), _) => return Ok(Ready::Named(named)),
             (Asked::Ready(Statement(Kind::Typed(typed))), _) => Arc::clone(typed),
         };
+        if self.describing.load(Ordering::Relaxed) {
+            Box::pin(self.undescribe()).await?;
+        }
         if one.params.len() != given {
             // The driver's own words for it, without sending anything; the server's would look like a broken wire.
             let say = async {
@@ -364,9 +375,13 @@ impl Session {
         if let Some(known) = described.get(sql) {
             return Ok(Arc::clone(known));
         }
+        self.end_describing().await?;
         let outside = !self.inside.load(Ordering::Relaxed);
         if outside {
-            self.client.batch_execute("begin").await?;
+            // Who asks may be dropped here: then the next asker, the pool or the server ends this transaction.
+            self.describing.store(true, Ordering::Relaxed);
+            self.inside.store(true, Ordering::Relaxed);
+            self.client.batch_execute(DESCRIBE).await?;
         }
         let statement = self.client.prepare(sql).await;
         // Dropping it sends its Close now, while the same server process still listens to us.
@@ -375,8 +390,7 @@ impl Session {
             self.tainted.store(true, Ordering::Relaxed);
         }
         if outside {
-            let end = self.ending("rollback").into_owned();
-            self.client.batch_execute(&end).await?;
+            self.end_describing().await?;
         }
         let typed = Arc::new(typed?);
         if described.len() >= DESCRIBED_MAX {
@@ -384,6 +398,21 @@ impl Session {
         }
         described.insert(sql.into(), Arc::clone(&typed));
         Ok(typed)
+    }
+
+    /// Ends the short transaction of [`Session::described`]; whoever holds the lock calls this.
+    async fn end_describing(&self) -> Result<(), Error> {
+        if self.describing.load(Ordering::Relaxed) {
+            self.client.batch_execute(&self.follow("rollback")).await?;
+            self.describing.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Nothing of anybody else may be sent while a statement is described outside: it would be rolled back with it.
+    async fn undescribe(&self) -> Result<(), Error> {
+        let _described = self.described.lock().await;
+        self.end_describing().await
     }
 
     /// A statement whose types no longer fit (a column was altered) is described anew by who asks next.
@@ -416,7 +445,7 @@ impl Session {
 
     fn ended<'a>(&self, word: &'static str, sql: &'a str) -> Cow<'a, str> {
         self.inside.store(false, Ordering::Relaxed);
-        if sql == word {
+        if sql == word && self.pooler == Pooler::Transaction {
             self.ending(word)
         } else {
             Cow::Borrowed(sql)
