@@ -22,6 +22,8 @@ use crate::release::stands_released;
 
 /// How long one attempt to drain waits before it looks who is in the way.
 const DRAIN_SLICE: Duration = Duration::from_millis(500);
+/// How long the way to the database may take before this machine is stopped by a file.
+const TELL_MAX: Duration = Duration::from_secs(12);
 
 /// The switch as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +99,10 @@ impl Engine {
 impl Inner {
     async fn publish_kill(&self, reason: &str, freeze: bool) -> Result<i64, Error> {
         let state = if freeze { "frozen" } else { "killed" };
-        let session = match self.apart().await {
+        // A pooler takes us in although its server is gone, and lets us wait.
+        let opened = tokio::time::timeout(TELL_MAX, self.apart()).await;
+        let silent = || DbError::Lost(format!("no answer within {TELL_MAX:?}"));
+        let session = match opened.unwrap_or_else(|_| Err(silent())) {
             Ok(session) => session,
             Err(error) => {
                 self.write_kill_file(reason)?;

@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn roles_have_other_names_where_they_are_given_out() {
-        let named = |part, role| SchemaName::default().with_role(part, role);
+        let named = |part, role: &str| SchemaName::default().with_role(part, role);
         let schema = named(Part::Engine, "app_42").expect("a valid name");
         assert_eq!(
             schema.render("grant x to redress_engine, redress_engine_x, redress_owner in redress;"),

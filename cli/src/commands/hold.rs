@@ -317,7 +317,8 @@ pub async fn kill(place: &Place, args: &KillArgs) -> Result<Exit, Fail> {
 
 /// The database cannot be told: a hold file stops this machine, and the failure says what it does not stop.
 fn stop_here(place: &Place, args: &KillArgs, fail: Fail) -> Fail {
-    if fail.exit() != Exit::Unreachable {
+    // A way to the database that cannot be understood here tells it as little as one that leads nowhere.
+    if fail.exit() != Exit::Unreachable && !["RD0810", "RD0811"].contains(&fail.code()) {
         return fail;
     }
     let written = place.state().and_then(|state| {

@@ -194,3 +194,17 @@ fn the_schema_of_the_file_is_printed_and_fits_what_is_read() {
         assert_eq!(known, key != "config", "{key}");
     }
 }
+
+/// The page on settings names every one with its variable and its default.
+#[test]
+fn the_page_on_settings_is_complete() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    let page = fs::read_to_string(page).expect("the page");
+    for setting in redress_cli::settings::list::SETTINGS {
+        let line = format!(
+            "| `{}` | `{}` | {} |",
+            setting.key, setting.variable, setting.default
+        );
+        assert!(page.contains(&line), "{line}");
+    }
+}
