@@ -5,7 +5,7 @@
 //! **Invariant:** it never asks, brings nothing up, writes nothing, and says nothing when something is wrong: whoever
 //! presses TAB is offered less.
 //!
-//! **Invariant:** a database that hangs does not hang the shell: the answer is given up after [`ANSWER_MAX`].
+//! **Invariant:** a database that hangs does not hang the shell: the answer is given up after `ANSWER_MAX`.
 
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
