@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::commands::find_run;
 use crate::commands::look::to_value;
+use crate::commands::work::Ends;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
@@ -54,20 +55,27 @@ pub async fn log(place: &Place, args: &LogArgs) -> Result<Exit, Fail> {
     }
     let mut seen = BTreeMap::new();
     let mut header = !place.say.is_json() && io::stdout().is_terminal();
-    loop {
-        read_log(&engine, run, &mut seen, &mut |line| {
-            if std::mem::take(&mut header) {
-                place.say.line(LOG_HEADER)?;
-            }
-            print_line(place, line, run.is_none())
-        })
-        .await?;
-        if !args.follow {
-            return Ok(Exit::Done);
+    let mut sink = |line: &LogLine| {
+        if std::mem::take(&mut header) {
+            place.say.line(LOG_HEADER)?;
         }
+        print_line(place, line, run.is_none())
+    };
+    if !args.follow {
+        read_log(&engine, run, &mut seen, &mut sink).await?;
+        return Ok(Exit::Done);
+    }
+    // Heard from before the first read: a signal that comes during one ends the command too.
+    let mut ends = Ends::new()?;
+    loop {
+        let round = async {
+            read_log(&engine, run, &mut seen, &mut sink).await?;
+            tokio::time::sleep(FOLLOW).await;
+            Ok::<_, Fail>(())
+        };
         tokio::select! {
-            () = tokio::time::sleep(FOLLOW) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
+            _ = ends.next() => return Ok(Exit::Done),
+            round = round => round?,
         }
     }
 }

@@ -85,6 +85,31 @@ fn a_log_that_is_followed_shows_what_comes() {
 }
 
 #[test]
+fn a_log_that_is_followed_hears_an_interrupt_while_it_reads() {
+    let kit = Kit::shop();
+    kit.json(
+        &["start", "shop", "--input", r#"{"order": "o-1", "qty": 1}"#],
+        0,
+    );
+    let mut follower = Running::start(&mut kit.command(&["audit", "log", "--follow"]));
+    eventually(LIMIT, "the opening is shown", || {
+        follower.stdout().contains("run.opened")
+    });
+    let mut busy = postgres::Client::connect(kit.database.url(), postgres::NoTls).unwrap();
+    let mut locked = busy.transaction().unwrap();
+    locked
+        .batch_execute("lock table redress.record, redress.run in access exclusive mode")
+        .unwrap();
+    let waits = "select count(*) from pg_locks where not granted and database =
+        (select oid from pg_database where datname = current_database())";
+    eventually(LIMIT, "the follower waits for the lock", || {
+        locked.query_one(waits, &[]).unwrap().get::<_, i64>(0) > 0
+    });
+    follower.signal(Signal::INT);
+    assert_eq!(follower.wait(LIMIT).code(), Some(0));
+}
+
+#[test]
 fn a_phase_that_waits_for_a_signature_says_who_signs_and_how() {
     let kit = Kit::shop();
     let saga = "\

@@ -15,13 +15,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use self::document::Document;
 use self::stage::Stage;
 use crate::args::Globals;
 use crate::cluster::{self, Options, Status};
+use crate::commands::work::Ends;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
@@ -103,20 +103,12 @@ pub async fn demo(place: &Place, args: &Args) -> Result<Exit, Fail> {
 }
 
 async fn played(own: &Place, stage: &mut Stage, document: &Document) -> Result<(), Fail> {
-    let interrupted = |kind| {
-        signal(kind)
-            .map_err(|error| Fail::own("RD0918", format!("signals cannot be heard: {error}")))
-    };
-    let (mut terminate, mut interrupt) = (
-        interrupted(SignalKind::terminate())?,
-        interrupted(SignalKind::interrupt())?,
-    );
+    let mut ends = Ends::new()?;
     own.private_up().await?;
     let server = cluster::up(&own.cluster_dir()?, &Options::default())?;
     tokio::select! {
         played = acts::play(stage, document, &server) => played,
-        _ = terminate.recv() => Err(Fail::own("RD0922", "the demo was told to end before it was through")),
-        _ = interrupt.recv() => Err(Fail::own("RD0922", "the demo was told to end before it was through")),
+        _ = ends.next() => Err(Fail::own("RD0922", "the demo was told to end before it was through")),
     }
 }
 
