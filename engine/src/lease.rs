@@ -11,7 +11,9 @@ use crate::crash;
 use crate::db::DbError;
 use crate::engine::Inner;
 use crate::error::Error;
+use crate::metric;
 use crate::run::Live;
+use crate::telemetry::Told;
 
 /// A run that met a hold or a kill is looked at again after this long.
 const HELD_PAUSE_MS: i64 = 1_000;
@@ -73,8 +75,10 @@ impl Inner {
     pub(crate) async fn keep_beating(&self, worker: Uuid) {
         loop {
             tokio::time::sleep(self.lease / 3).await;
-            if let Err(error) = self.beat(worker).await {
-                tracing::warn!(%error, "heartbeat");
+            let beat = self.beat(worker).await;
+            metric::heartbeat(beat.is_ok());
+            if let Err(error) = beat {
+                tracing::warn!(error = %Told(&error), code = error.code(), %worker, "heartbeat");
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use redress::Engine;
 use redress::notify::Notifier;
+use redress::telemetry::Told;
 use redress_adapters::{Config, ConfigError, NotifyConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -110,7 +111,7 @@ async fn tell_the_rest(engine: &Engine, config: &Config) -> Result<(), Fail> {
         match notifier.run_once_within(TELLING_MAX).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!("not everybody was told in time; the next worker goes on"),
-            Err(error) => tracing::warn!(%error, "telling"),
+            Err(error) => tracing::warn!(error = %Told(&error), code = error.code(), "telling"),
         }
     }
     Ok(())

@@ -1,0 +1,234 @@
+//! The gauges: one bounded statement every few seconds, asked by whoever serves the figures.
+//!
+//! **Invariant:** a sample has a session of its own and a time limit of its own; no run waits for it, and it waits for no run.
+//!
+//! **What can go wrong:** the database does not answer: the gauges keep what was last known, [`super::UP`] is 0, and
+//! [`super::SAMPLE_AGE`] says how old they are.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use redress_sql as sql;
+use tokio::sync::watch;
+
+use super::note::gauge;
+use super::{self as list, Metric};
+use crate::db::{DbError, Pool, Session};
+use crate::engine::{Engine, Inner};
+use crate::error::Error;
+
+/// How often the database is asked.
+pub const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+/// Rows that are counted of one kind.
+const ROWS_MAX: i64 = 100_000;
+/// Records that are counted of one kind.
+const RECORDS_MAX: i64 = 10_000;
+/// The most that the statement may take.
+const STATEMENT_LIMIT: &str =
+    "begin read only; set local statement_timeout = '4s'; set local lock_timeout = '1s'";
+/// How long its answer is waited for.
+const ANSWER_MAX: Duration = Duration::from_secs(6);
+
+/// What the rows of the statement are called, and which gauge shows them.
+const GAUGES: [(&str, &Metric); 11] = [
+    ("runs", &list::RUNS),
+    ("overdue", &list::RUNS_OVERDUE),
+    ("unsigned", &list::RUNS_UNSIGNED),
+    ("holds", &list::HOLDS),
+    ("switch", &list::KILL_SWITCH),
+    ("workers", &list::WORKERS),
+    ("executions", &list::EXECUTIONS),
+    ("pending", &list::NOTIFICATIONS_PENDING),
+    ("unsealed_records", &list::UNSEALED_RECORDS),
+    ("unsealed_seconds", &list::UNSEALED_SECONDS),
+    ("checkpoint", &list::CHECKPOINT_RECORDS),
+];
+
+/// One figure from the database: the metric, what its label says (empty where it has none), and the value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Which metric.
+    pub metric: &'static str,
+    /// What its label says.
+    pub label: String,
+    /// The value.
+    pub value: f64,
+}
+
+/// Asks the database for the gauges and shows them to the recorder.
+pub struct Sampler {
+    inner: Arc<Inner>,
+    session: tokio::sync::Mutex<Option<Session>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    at: Option<Instant>,
+    up: bool,
+    /// 0 unless work is stopped.
+    switch: f64,
+}
+
+impl Engine {
+    /// A sampler of this engine's database, for whoever serves the figures.
+    pub fn sampler(&self) -> Sampler {
+        Sampler {
+            inner: Arc::clone(&self.inner),
+            session: tokio::sync::Mutex::new(None),
+            known: Mutex::default(),
+        }
+    }
+}
+
+impl Sampler {
+    /// Samples every so often until `shutdown` becomes true, or its sender is gone.
+    pub async fn run(&self, every: Duration, mut shutdown: watch::Receiver<bool>) {
+        loop {
+            if let Err(error) = self.sample().await {
+                tracing::debug!(code = error.code(), "no sample of the database");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                _ = shutdown.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Asks once, and shows what was answered.
+    ///
+    /// # Errors
+    /// [`Error::Db`]: then the gauges keep what was last known, and `redress_up` is 0.
+    pub async fn sample(&self) -> Result<Vec<Sample>, Error> {
+        let asked = self.ask().await;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.up = asked.is_ok();
+        if let Ok(samples) = &asked {
+            known.at = Some(Instant::now());
+            for sample in samples {
+                if sample.metric == list::KILL_SWITCH.name {
+                    known.switch = sample.value;
+                }
+                show(sample);
+            }
+        }
+        drop(known);
+        self.refresh();
+        asked
+    }
+
+    /// Shows what needs no database: its age, the pools, the heart. For right before the figures are read.
+    pub fn refresh(&self) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        gauge(&list::UP, &[], f64::from(u8::from(known.up)));
+        if let Some(at) = known.at {
+            gauge(&list::SAMPLE_AGE, &[], at.elapsed().as_secs_f64());
+        }
+        drop(known);
+        gauge(&list::BUILD, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        show_pool("work", &self.inner.pool);
+        show_pool("side", self.inner.side_pool());
+        if let Some(age) = beat_age() {
+            gauge(&list::HEARTBEAT_AGE, &[], age.as_secs_f64());
+        }
+    }
+
+    /// Whether work could be done now: the database answered lately, and no kill is in force. Otherwise why not.
+    ///
+    /// # Errors
+    /// A word for people: `no database` or `killed`.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.up || known.at.is_none() {
+            return Err("no database");
+        }
+        if known.switch != 0.0 {
+            return Err("killed");
+        }
+        Ok(())
+    }
+
+    async fn ask(&self) -> Result<Vec<Sample>, Error> {
+        let mut kept = self.session.lock().await;
+        if kept.as_ref().is_none_or(Session::is_closed) {
+            *kept = None;
+            *kept = Some(self.inner.apart().await?);
+        }
+        let Some(session) = kept.as_ref() else {
+            return Err(DbError::Unreachable("no session".to_owned()).into());
+        };
+        let asked = tokio::time::timeout(ANSWER_MAX, asked(&self.inner, session)).await;
+        let result = match asked {
+            Ok(result) => result,
+            Err(_) => Err(DbError::Lost(format!("no answer within {ANSWER_MAX:?}")).into()),
+        };
+        if result.is_err() {
+            // Whatever was left open in it ends with it.
+            *kept = None;
+        }
+        result
+    }
+}
+
+async fn asked(inner: &Inner, session: &Session) -> Result<Vec<Sample>, Error> {
+    let sample = inner.prepare(session, sql::SAMPLE_METRICS).await?;
+    session
+        .batch_execute(STATEMENT_LIMIT)
+        .await
+        .map_err(DbError::from)?;
+    let rows = session.query(&sample, &[&ROWS_MAX, &RECORDS_MAX]).await;
+    session
+        .batch_execute("rollback")
+        .await
+        .map_err(DbError::from)?;
+    let mut samples = Vec::new();
+    for row in &rows.map_err(DbError::from)? {
+        let what: String = row.try_get(0).map_err(DbError::from)?;
+        let Some((_, metric)) = GAUGES.iter().find(|(name, _)| *name == what) else {
+            return Err(Error::Inconsistent(format!("nothing shows {what}")));
+        };
+        samples.push(Sample {
+            metric: metric.name,
+            label: row.try_get(1).map_err(DbError::from)?,
+            value: row.try_get(2).map_err(DbError::from)?,
+        });
+    }
+    Ok(samples)
+}
+
+fn show(sample: &Sample) {
+    let metric = list::ALL.iter().find(|metric| metric.name == sample.metric);
+    let Some(metric) = metric else { return };
+    match metric.labels.first() {
+        Some((name, _)) => gauge(metric, &[(name, &sample.label)], sample.value),
+        None => gauge(metric, &[], sample.value),
+    }
+}
+
+fn show_pool(name: &str, pool: &Pool) {
+    let status = pool.status();
+    let idle = status.available.min(status.size);
+    let sessions = [("busy", status.size - idle), ("idle", idle)];
+    for (word, count) in sessions {
+        let labels = [("pool", name), ("use", word)];
+        gauge(&list::POOL_SESSIONS, &labels, count as f64);
+    }
+    let labels = [("pool", name)];
+    gauge(&list::POOL_WAITERS, &labels, status.waiting as f64);
+}
+
+/// When this process began to count, and the milliseconds until its last heartbeat; 0 is none.
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+static BEAT_MS: AtomicU64 = AtomicU64::new(0);
+
+/// A heartbeat has succeeded just now.
+pub(super) fn beat_now() {
+    let ms = u64::try_from(BEGAN.elapsed().as_millis()).unwrap_or(u64::MAX);
+    BEAT_MS.store(ms.max(1), Ordering::Relaxed);
+}
+
+fn beat_age() -> Option<Duration> {
+    let at = BEAT_MS.load(Ordering::Relaxed);
+    (at > 0).then(|| BEGAN.elapsed().saturating_sub(Duration::from_millis(at)))
+}
