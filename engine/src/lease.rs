@@ -67,6 +67,7 @@ impl Inner {
                 return Err(DbError::Lost("no answer to a heartbeat".to_owned()).into());
             }
         }
+        metric::heartbeat(true);
         crash::point("claim.beat");
         Ok(())
     }
@@ -75,9 +76,8 @@ impl Inner {
     pub(crate) async fn keep_beating(&self, worker: Uuid) {
         loop {
             tokio::time::sleep(self.lease / 3).await;
-            let beat = self.beat(worker).await;
-            metric::heartbeat(beat.is_ok());
-            if let Err(error) = beat {
+            if let Err(error) = self.beat(worker).await {
+                metric::heartbeat(false);
                 tracing::warn!(error = %Told(&error), code = error.code(), %worker, "heartbeat");
             }
         }

@@ -124,7 +124,10 @@ pub(crate) struct DbTold<'e>(pub &'e DbError);
 impl fmt::Display for DbTold<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            DbError::Lost(_) | DbError::Unreachable(_) => self.0.fmt(f),
+            DbError::Lost(_)
+            | DbError::Unreachable(_)
+            | DbError::NotConnected(_)
+            | DbError::Target(_) => self.0.fmt(f),
             DbError::Server { sqlstate, .. } => write!(f, "{} [{sqlstate}]", self.0.code()),
             DbError::Value(_) => f.write_str(self.0.code()),
         }

@@ -1,5 +1,5 @@
 -- What the gauges show, one row a figure: what, label, value. Every part is bounded: rows counted at most, records counted
--- at most, or one row found by an index: rows, records.
+-- at most, or one row found by an index (`now()` and not the clock where an index is to be used): rows, records.
 with unsealed as (
   select r.xid, r.run, r.seq
   from redress.sealer s
@@ -22,7 +22,7 @@ union all
 select 'overdue', '', coalesce((
   select greatest(extract(epoch from clock_timestamp() - r.next_at), 0) from redress.run r
   where r.state in ('running', 'compensating')
-    and r.next_at <= clock_timestamp()
+    and r.next_at <= now()
     and (r.owner is null
       or not exists (select from redress.worker w where w.id = r.owner and w.lease_until > clock_timestamp()))
   order by r.next_at, r.id
@@ -30,7 +30,7 @@ select 'overdue', '', coalesce((
 union all
 select 'unsigned', '', (select count(*) from (
   select from redress.run r
-  where r.state in ('running', 'compensating') and r.next_at > clock_timestamp() + interval '50 years'
+  where r.state in ('running', 'compensating') and r.next_at > now() + interval '50 years'
   limit $1::bigint) r)::float8
 union all
 select 'holds', k.scope,

@@ -16,6 +16,7 @@ use crate::commands::Length;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::{Needs, Place};
+use crate::telemetry::{Address, serve};
 
 /// How to work.
 #[derive(Debug, clap::Args)]
@@ -33,6 +34,10 @@ pub struct Args {
     /// REDRESS_WORK_ALERT_COMMAND]
     #[arg(long, value_name = "PROGRAM")]
     pub alert_command: Option<PathBuf>,
+    /// Serve figures for Prometheus at /metrics, and /healthz and /readyz; a bare port is loopback's [env:
+    /// REDRESS_WORK_METRICS]
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<Address>,
 }
 
 /// Works until it is told to stop, or until nothing is left.
@@ -71,6 +76,7 @@ pub async fn work(place: &Place, args: &Args) -> Result<Exit, Fail> {
     place
         .say
         .notice(&format!("working, up to {concurrency} runs at once"));
+    let served = serve(place, &engine, args.metrics.as_ref()).await?;
     let telling = tell(&engine, &config, &stopping)?;
     let mut worker = engine.worker().concurrency(concurrency);
     if args.until_idle {
@@ -84,6 +90,9 @@ pub async fn work(place: &Place, args: &Args) -> Result<Exit, Fail> {
         }
     }
     worked?;
+    if let Some(served) = served {
+        served.end();
+    }
     if args.until_idle {
         tell_the_rest(&engine, &config).await?;
         place

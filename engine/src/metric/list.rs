@@ -58,7 +58,7 @@ metrics! {
     /// Runs by state.
     RUNS = metric("redress_runs", Gauge, Database,
         &[("state", "`running`, `failed`, `compensating`, `stuck`, `completed`, `compensated`, `resolved`")],
-        "Runs in each state, counted up to 100000 a state. Archived runs are gone from it.",
+        "Runs in each state, counted up to 10000 a state. Archived runs are gone from it.",
         "`stuck` above 0; `failed` above 0 for longer than people need to look");
     /// How long the oldest runnable run has waited.
     RUNS_OVERDUE = metric("redress_runs_overdue_seconds", Gauge, Database, &[],
@@ -66,11 +66,11 @@ metrics! {
         "more than a few minutes while nothing is held: there are too few workers, or none that has the adapters");
     /// Runs that wait for signatures.
     RUNS_UNSIGNED = metric("redress_runs_waiting_for_signatures", Gauge, Database, &[],
-        "Running runs whose next phase waits for signatures, counted up to 100000.",
+        "Running runs whose next phase waits for signatures, counted up to 10000.",
         "above 0 for longer than people need to sign");
     /// Holds in force.
     HOLDS = metric("redress_holds", Gauge, Database, &[("scope", "`all`, `saga`, `subject`, `run`")],
-        "Holds in force, counted up to 100000 a scope.",
+        "Holds in force, counted up to 10000 a scope.",
         "`all` or `saga` above 0");
     /// The kill switch.
     KILL_SWITCH = metric("redress_kill_switch", Gauge, Database, &[],

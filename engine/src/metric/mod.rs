@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! list -> note (counters and histograms, where things happen)  -> the recorder of the crate `metrics`, if there is one
-//!      -> sample (gauges, one bounded statement every few seconds) ->
+//!      -> sample (gauges, one bounded statement when somebody reads) ->
 //! ```
 //!
 //! **Invariant:** nothing of a run's content is a label: no input, no output, no subject, no key, no id. What labels may
@@ -21,7 +21,7 @@ mod sample;
 pub use list::*;
 pub(crate) use note::*;
 #[cfg(feature = "metrics")]
-pub use sample::{SAMPLE_EVERY, Sample, Sampler};
+pub use sample::{Sample, Sampler};
 
 /// One metric.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -85,7 +85,13 @@ pub fn describe() {
             _ => ::metrics::Unit::Count,
         };
         match metric.kind {
-            Kind::Counter => ::metrics::describe_counter!(metric.name, unit, metric.help),
+            Kind::Counter => {
+                ::metrics::describe_counter!(metric.name, unit, metric.help);
+                if metric.labels.is_empty() {
+                    // There from the start, so that the first one is seen as a rise.
+                    ::metrics::counter!(metric.name).increment(0);
+                }
+            }
             Kind::Gauge => ::metrics::describe_gauge!(metric.name, unit, metric.help),
             Kind::Histogram => ::metrics::describe_histogram!(metric.name, unit, metric.help),
         }

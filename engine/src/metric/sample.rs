@@ -1,4 +1,4 @@
-//! The gauges: one bounded statement every few seconds, asked by whoever serves the figures.
+//! The gauges: one bounded statement, asked when somebody reads the figures and they are not young any more.
 //!
 //! **Invariant:** a sample has a session of its own and a time limit of its own; no run waits for it, and it waits for no run.
 //!
@@ -6,11 +6,10 @@
 //! [`super::SAMPLE_AGE`] says how old they are.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redress_sql as sql;
-use tokio::sync::watch;
 
 use super::note::gauge;
 use super::{self as list, Metric};
@@ -18,10 +17,8 @@ use crate::db::{DbError, Pool, Session};
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
 
-/// How often the database is asked.
-pub const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 /// Rows that are counted of one kind.
-const ROWS_MAX: i64 = 100_000;
+const ROWS_MAX: i64 = 10_000;
 /// Records that are counted of one kind.
 const RECORDS_MAX: i64 = 10_000;
 /// The most that the statement may take.
@@ -71,6 +68,12 @@ struct Known {
     switch: f64,
 }
 
+impl Known {
+    fn is_young(&self, age: Duration) -> bool {
+        self.up && self.at.is_some_and(|at| at.elapsed() <= age)
+    }
+}
+
 impl Engine {
     /// A sampler of this engine's database, for whoever serves the figures.
     pub fn sampler(&self) -> Sampler {
@@ -83,17 +86,17 @@ impl Engine {
 }
 
 impl Sampler {
-    /// Samples every so often until `shutdown` becomes true, or its sender is gone.
-    pub async fn run(&self, every: Duration, mut shutdown: watch::Receiver<bool>) {
-        loop {
-            if let Err(error) = self.sample().await {
-                tracing::debug!(code = error.code(), "no sample of the database");
-            }
-            tokio::select! {
-                () = tokio::time::sleep(every) => {}
-                _ = shutdown.wait_for(|stop| *stop) => return,
+    /// Shows figures that are at most so old, where the database gives them in so long; else what was last known. For right
+    /// before the figures are read: nobody reads, nothing is asked.
+    pub async fn fresh(&self, age: Duration, wait: Duration) {
+        if !self.known().is_young(age) {
+            match tokio::time::timeout(wait, self.sample()).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::debug!(code = error.code(), "no sample of the database"),
+                Err(_) => self.known().up = false,
             }
         }
+        self.refresh();
     }
 
     /// Asks once, and shows what was answered.
@@ -102,7 +105,7 @@ impl Sampler {
     /// [`Error::Db`]: then the gauges keep what was last known, and `redress_up` is 0.
     pub async fn sample(&self) -> Result<Vec<Sample>, Error> {
         let asked = self.ask().await;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         known.up = asked.is_ok();
         if let Ok(samples) = &asked {
             known.at = Some(Instant::now());
@@ -113,14 +116,12 @@ impl Sampler {
                 show(sample);
             }
         }
-        drop(known);
-        self.refresh();
         asked
     }
 
     /// Shows what needs no database: its age, the pools, the heart. For right before the figures are read.
     pub fn refresh(&self) {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
         gauge(&list::UP, &[], f64::from(u8::from(known.up)));
         if let Some(at) = known.at {
             gauge(&list::SAMPLE_AGE, &[], at.elapsed().as_secs_f64());
@@ -139,7 +140,7 @@ impl Sampler {
     /// # Errors
     /// A word for people: `no database` or `killed`.
     pub fn ready(&self) -> Result<(), &'static str> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
         if !known.up || known.at.is_none() {
             return Err("no database");
         }
@@ -149,25 +150,25 @@ impl Sampler {
         Ok(())
     }
 
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn ask(&self) -> Result<Vec<Sample>, Error> {
         let mut kept = self.session.lock().await;
-        if kept.as_ref().is_none_or(Session::is_closed) {
-            *kept = None;
-            *kept = Some(self.inner.apart().await?);
-        }
-        let Some(session) = kept.as_ref() else {
-            return Err(DbError::Unreachable("no session".to_owned()).into());
+        // Taken out: whatever is left open in a session that nobody awaits any more ends with it.
+        let session = match kept.take().filter(|session| !session.is_closed()) {
+            Some(session) => session,
+            None => self.inner.apart().await?,
         };
-        let asked = tokio::time::timeout(ANSWER_MAX, asked(&self.inner, session)).await;
-        let result = match asked {
-            Ok(result) => result,
+        match tokio::time::timeout(ANSWER_MAX, asked(&self.inner, &session)).await {
+            Ok(Ok(samples)) => {
+                *kept = Some(session);
+                Ok(samples)
+            }
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(DbError::Lost(format!("no answer within {ANSWER_MAX:?}")).into()),
-        };
-        if result.is_err() {
-            // Whatever was left open in it ends with it.
-            *kept = None;
         }
-        result
     }
 }
 

@@ -192,7 +192,7 @@ impl Execution<'_> {
             let span = tracing::info_span!(
                 "step",
                 execution = %hand.execution().id,
-                runbook = self.document.runbook.name.as_str(),
+                runbook = self.document.runbook.runbook.as_str(),
                 step = step.id.as_str(),
             );
             if let Err(error) = self.go(hand, step).instrument(span).await {
