@@ -114,12 +114,16 @@ pub struct WorkConfig {
     pub lease: Option<String>,
     /// A program that gets every alert as JSON on its standard input.
     pub alert_command: Option<PathBuf>,
+    /// Where figures for Prometheus are served, such as `9464` or `0.0.0.0:9464`.
+    pub metrics: Option<String>,
 }
 
 /// How `redress audit seal` seals, and where.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct SealConfig {
+    /// Where figures for Prometheus are served, such as `9465`.
+    pub metrics: Option<String>,
     /// The file of the log's key.
     pub log_key: Option<PathBuf>,
     /// Where the last signed head is remembered, best on another disk.

@@ -99,7 +99,7 @@ impl Exit {
             980 | 982 => Self::Person,
             910..=912 | 914..=917 | 919 | 923 | 925 | 935 => Self::Refused,
             913 | 924 => Self::Usage,
-            918 | 920 | 927 => Self::Configuration,
+            918 | 920 | 927 | 938 => Self::Configuration,
             922 => Self::Verification,
             _ => return None,
         })
@@ -133,6 +133,7 @@ mod tests {
         check("RD0146", 4);
         check("RD0317", 3);
         check("RD0927", 78);
+        check("RD0938", 78);
         check("RD0420", 6);
         check("RD0421", 4);
         check("RD0424", 3);

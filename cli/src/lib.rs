@@ -33,14 +33,13 @@ pub mod read;
 pub mod say;
 pub mod secret;
 pub mod settings;
+pub mod telemetry;
 pub mod text;
 
 use std::ffi::OsString;
-use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
-use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Globals};
 use crate::exit::Exit;
@@ -59,7 +58,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(understood) => understood,
         Err(exit) => return exit.into(),
     };
-    listen(&cli.globals);
+    let listening = telemetry::listen(&cli.globals);
     let place = Place::new(cli.globals, settings);
     for warning in place.settings.warnings() {
         place.say.notice(&warning);
@@ -79,14 +78,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             format!("no runtime could be made: {error}"),
         )),
     };
-    match result {
+    let exit = match result {
         Ok(exit) => exit,
         Err(fail) => {
             fail.tell(&place.say);
             fail.exit()
         }
-    }
-    .into()
+    };
+    listening.end();
+    exit.into()
 }
 
 /// The command line, with what is in force where it says nothing; the exit status where there is nothing to do.
@@ -121,25 +121,6 @@ fn understood(arguments: &[OsString]) -> Result<(Cli, Settings), Exit> {
 fn refused(globals: &Globals, fail: &Fail) -> Exit {
     fail.tell(&Say::new(globals));
     fail.exit()
-}
-
-/// Sends what the engine logs to standard error.
-fn listen(globals: &Globals) {
-    let level = match (globals.quiet, globals.verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn",
-        (false, 1) => "info",
-        (false, 2) => "debug",
-        (false, _) => "trace",
-    };
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,redress={level},redress_cli={level}")));
-    // A second subscriber is refused; then somebody listens already.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .try_init();
 }
 
 /// The whole command line, with the examples of its help.

@@ -190,7 +190,7 @@ impl Place {
             if row.map_err(redress::Error::from)?.get(0) {
                 // Another command may have made it in this moment; what counts is that it is there.
                 if let Err(error) = admin.batch_execute(make).await {
-                    tracing::debug!(%error, make, "bootstrap");
+                    tracing::debug!(%error, "bootstrap");
                 }
             }
         }

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::files::HoldFile;
 use crate::log::Pages;
 use crate::run::Live;
+use crate::telemetry::Told;
 use crate::tx::Moved;
 
 impl Inner {
@@ -110,11 +111,11 @@ impl Inner {
         if let Some(dir) = &self.state_dir
             && let Err(error) = dir.write_hold(hold)
         {
-            tracing::error!(%error, "hold file; the hold in the database is in force");
+            tracing::error!(%error, hold = %hold.id, run = %live.row.id, "hold file; the hold in the database is in force");
         }
         let post = self.record_post(live).await;
         if let Err(error) = &post {
-            tracing::error!(%error, "post snapshot");
+            tracing::error!(error = %Told(error), code = error.code(), run = %live.row.id, "post snapshot");
         }
         let path = |which: &str| {
             self.state_dir

@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::engine::Inner;
+use crate::metric;
 
 /// Longest time that an alert command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -71,11 +72,14 @@ impl Inner {
         if let Some(dir) = &self.state_dir
             && let Err(error) = dir.append_alert(alert)
         {
+            metric::alert_failed("file");
             tracing::error!(%error, "alert file");
         }
         for sink in &self.alerts {
-            if let Err(error) = sink.deliver(alert).await {
-                tracing::error!(error, "alert sink");
+            if sink.deliver(alert).await.is_err() {
+                metric::alert_failed("command");
+                // What a sink says may quote what it was told.
+                tracing::error!("an alert sink did not take the alert");
             }
         }
     }

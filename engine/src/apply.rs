@@ -13,6 +13,7 @@ use redress_ledger::state::State;
 use redress_ledger::{Hash, Kind};
 use redress_sql as sql;
 use serde_json::{Value, json};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::approve::{Approval, Judged};
@@ -24,6 +25,7 @@ use crate::engine::{Engine, Inner};
 use crate::error::Error;
 use crate::failure::Cutoff;
 use crate::log::Pages;
+use crate::metric;
 use crate::phase::seal;
 use crate::plan::{Action, Plan};
 use crate::planning::StoredPlan;
@@ -48,6 +50,19 @@ impl Engine {
     /// # Errors
     /// As [`Engine::apply`]; [`Error::CheckFailed`]: nothing was changed.
     pub async fn apply_where(
+        &self,
+        stored: &StoredPlan,
+        demand: Option<&Demand>,
+    ) -> Result<Outcome, Error> {
+        let span = tracing::info_span!("apply", plan = %stored.digest);
+        let applied = self.apply_asked(stored, demand).instrument(span).await;
+        if let Err(error) = &applied {
+            metric::plan_refused(error);
+        }
+        applied
+    }
+
+    async fn apply_asked(
         &self,
         stored: &StoredPlan,
         demand: Option<&Demand>,

@@ -17,6 +17,7 @@ use crate::log::Pages;
 use crate::operate::same_head;
 use crate::planning::StoredPlan;
 use crate::run::Live;
+use crate::telemetry::Told;
 use crate::tx::Moved;
 
 /// An approval that was recorded.
@@ -262,7 +263,9 @@ impl Inner {
             match judged {
                 Ok(counting) => approvals.extend(counting),
                 // It counted once; an expired or revoked signer counts no more.
-                Err(error) => tracing::info!(%error, plan = digest, "approval does not count"),
+                Err(error) => {
+                    tracing::info!(error = %Told(&error), code = error.code(), plan = digest, "approval does not count")
+                }
             }
         }
         Ok(approvals)

@@ -26,11 +26,13 @@ use crate::engine::{Inner, Loan};
 use crate::error::Error;
 use crate::failure::{rewind_value, target_seq};
 use crate::log::Pages;
+use crate::metric;
 use crate::operate::CANCELLED_CODE;
 use crate::phase::{LOCK_MS_MAX, Limits, seal};
 use crate::plan::{CauseKind, Plan, PlannedAction};
 use crate::run::Live;
 use crate::snapshot::check_baseline;
+use crate::telemetry::{DbTold, Told};
 use crate::tx::{COMMIT_ANSWER_MAX, Commit, Entered, Fate, Moved, finish};
 
 /// Attempts of an unwind that meets something passing.
@@ -134,7 +136,7 @@ impl Inner {
     }
 
     /// Carries out a plan. On return the run is where the plan says, or an error says what stands.
-    pub(crate) async fn unwind(
+    pub(crate) async fn unwind_tried(
         &self,
         session: &mut Loan,
         live: &mut Live,
@@ -195,15 +197,17 @@ impl Inner {
             {
                 return Err(error);
             }
-            tracing::warn!(%error, run = %live.row.id, attempt, "compensation attempt");
+            tracing::warn!(error = %Told(&error), code = error.code(), sqlstate = error.sqlstate(), run = %live.row.id, attempt, "compensation attempt");
             if error.is_lost() && lost < RECONNECTS_MAX {
                 // Nothing is said about the compensation itself.
+                metric::begun_anew("compensation", error.code());
                 lost += 1;
                 attempt -= 1;
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
             if error.class() == Class::Retry && attempt < ATTEMPTS_MAX {
+                metric::begun_anew("compensation", error.code());
                 tokio::time::sleep(PAUSE * attempt).await;
                 continue;
             }
@@ -434,7 +438,7 @@ impl Inner {
             Commit::Done(()) => Ok(Unwound::Done),
             Commit::Aborted(error) => Err(error.into()),
             Commit::InDoubt(error) => {
-                tracing::warn!(%error, run = %pages.run(), "commit in doubt");
+                tracing::warn!(error = %DbTold(&error), code = error.code(), run = %pages.run(), "commit in doubt");
                 let fate = self.fate(pages.run(), entered.epoch, pages.seq, pages.head);
                 match fate.await? {
                     Fate::Committed => Ok(Unwound::Done),
@@ -514,7 +518,7 @@ impl Inner {
             return;
         }
         if let Err(error) = self.record_post(live).await {
-            tracing::error!(%error, run = %live.row.id, "post snapshot");
+            tracing::error!(error = %Told(&error), code = error.code(), run = %live.row.id, "post snapshot");
         }
     }
 }

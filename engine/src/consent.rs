@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::log::{Pages, Story};
 use crate::operate::wrong_state;
 use crate::run::{Live, RunRow};
+use crate::telemetry::Told;
 use crate::tx::Moved;
 use crate::view::still_missing;
 
@@ -217,7 +218,7 @@ impl Inner {
                 Ok(counting) => approvals.extend(counting),
                 // It counted once; an expired or revoked signer counts no more.
                 Err(error) => {
-                    tracing::info!(%error, phase = %phase.name, "approval does not count")
+                    tracing::info!(error = %Told(&error), code = error.code(), phase = phase.name.as_str(), "approval does not count")
                 }
             }
         }

@@ -18,10 +18,12 @@ use crate::definition::Phase;
 use crate::engine::{Inner, Loan};
 use crate::error::Error;
 use crate::failure::{Cutoff, Outcome as Failed};
+use crate::metric;
 use crate::outside::{Settled, Try};
 use crate::phase::{Attempt, add_output};
 use crate::run::{Live, RunRow};
 use crate::survey::PROOF_VOID;
+use crate::telemetry::{DbTold, Told};
 use crate::tx::{COMMIT_ANSWER_MAX, Fate};
 
 /// Claims of one run without progress before it is held as poison.
@@ -114,16 +116,10 @@ impl Inner {
         live: &mut Live,
         stopping: &watch::Receiver<bool>,
     ) -> Result<Left, Error> {
-        match self.drive_far(session, live, stopping).await {
-            Err(error) if error.is_lost() => {
-                tracing::warn!(run = %live.row.id, %error, "let go, to be claimed again");
-                Ok(Left::Lost)
-            }
-            other => other,
-        }
+        self.driven(session, live, stopping).await
     }
 
-    async fn drive_far(
+    pub(crate) async fn drive_far(
         &self,
         session: &mut Loan,
         live: &mut Live,
@@ -162,7 +158,7 @@ impl Inner {
         stopping: &watch::Receiver<bool>,
     ) -> Result<Option<Left>, Error> {
         if let Err(held) = self.heed_files_for(live) {
-            tracing::info!(%held, run = %live.row.id, "held by a file");
+            tracing::info!(code = held.code(), run = %live.row.id, "held by a file");
             return Ok(Some(Left::Held));
         }
         let phase = live
@@ -176,17 +172,11 @@ impl Inner {
             })?;
         let missing = self.consent(session, live, &phase).await?;
         if !missing.is_empty() {
-            tracing::info!(run = %live.row.id, phase = %phase.name, "waits for signatures");
+            metric::unsigned("phase");
+            tracing::info!(run = %live.row.id, phase = phase.name.as_str(), "waits for signatures");
             return Ok(Some(Left::Waiting(FOR_PEOPLE_MS)));
         }
-        let step = match self.external(&phase).cloned() {
-            Some(adapter) => {
-                self.attempt_outside(session, live, &phase, adapter.as_ref())
-                    .await?
-            }
-            None => self.attempt_here(session, live, &phase, Try::Work).await?,
-        };
-        match step {
+        match self.attempted(session, live, &phase).await? {
             Step::Committed(records, output) => {
                 let epoch = live.row.epoch;
                 match self.advance(live, &phase, records, output) {
@@ -204,7 +194,7 @@ impl Inner {
                     outside,
                     ..Cutoff::of(&error)
                 };
-                tracing::info!(run = %live.row.id, phase = %phase.name, code = cutoff.code, "phase failed");
+                tracing::info!(run = %live.row.id, phase = phase.name.as_str(), code = error.code(), sqlstate = cutoff.sqlstate, "phase failed");
                 if cutoff.sqlstate.as_deref() == Some("0A000") {
                     session.forget_statements().await;
                 }
@@ -220,7 +210,15 @@ impl Inner {
                     return Err(DbError::Lost(text).into());
                 };
                 let failed = match failed {
-                    Ok(failed) => failed,
+                    Ok(failed) => {
+                        metric::phase_failed(
+                            &live.row.saga,
+                            error.code(),
+                            cutoff.class,
+                            failed.word(),
+                        );
+                        failed
+                    }
                     Err(error) if is_fenced(&error) => return Ok(Some(Left::Fenced)),
                     Err(error) => return Err(error),
                 };
@@ -275,7 +273,7 @@ impl Inner {
                     head,
                     error,
                 } => {
-                    tracing::warn!(%error, run = %live.row.id, phase = %phase.name, "commit in doubt");
+                    tracing::warn!(error = %DbTold(&error), code = error.code(), run = %live.row.id, phase = phase.name.as_str(), seq, "commit in doubt");
                     let fate = self.fate(live.row.id, live.row.epoch, seq, head);
                     match fate.await? {
                         Fate::Committed => return Ok(Step::Committed(records, output)),
@@ -289,12 +287,13 @@ impl Inner {
                     }
                 }
                 Attempt::Failed(error) if error.is_lost() => {
-                    tracing::warn!(%error, run = %live.row.id, phase = %phase.name, "connection lost before COMMIT");
+                    metric::begun_anew("connection", error.code());
+                    tracing::warn!(error = %Told(&error), code = error.code(), run = %live.row.id, phase = phase.name.as_str(), "connection lost before COMMIT");
                     tokio::time::sleep(RECONNECT_PAUSE).await;
                 }
                 // Nothing is wrong with the phase: the next try reads its locks instead.
                 Attempt::Failed(error) if error.sqlstate() == Some(PROOF_VOID) => {
-                    tracing::info!(run = %live.row.id, phase = %phase.name, "the proof of its writes is void");
+                    tracing::info!(run = %live.row.id, phase = phase.name.as_str(), "the proof of its writes is void");
                 }
                 Attempt::Failed(error) => return Ok(judge(error)),
             }

@@ -16,6 +16,7 @@ use crate::drive::{Left, Outcome, RECONNECT_PAUSE, RECONNECTS_MAX};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::start::{Start, Started};
+use crate::telemetry::Told;
 
 /// How often a caller that waits for somebody else's claim looks again.
 const POLL: Duration = Duration::from_millis(50);
@@ -68,7 +69,7 @@ impl Engine {
                 Ok(Some(outcome)) => return Ok(outcome),
                 Ok(None) => lost = 0,
                 Err(error) if error.is_lost() && lost < RECONNECTS_MAX => {
-                    tracing::warn!(%run, %error, "driving");
+                    tracing::warn!(%run, error = %Told(&error), code = error.code(), "driving");
                     lost += 1;
                     tokio::time::sleep(RECONNECT_PAUSE).await;
                 }
@@ -173,7 +174,7 @@ impl Driver {
     pub async fn leave(self) {
         self.heart.abort();
         if let Err(error) = self.engine.inner.leave(self.worker).await {
-            tracing::debug!(%error, "leaving; the lease will run out");
+            tracing::debug!(error = %Told(&error), "leaving; the lease will run out");
         }
     }
 }

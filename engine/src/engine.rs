@@ -25,6 +25,7 @@ use crate::files::StateDir;
 use crate::release::Proven;
 use crate::schema::{self, Installation};
 use crate::survey::Surveyed;
+use crate::telemetry::Told;
 
 /// How long a claim is good without a heartbeat, unless the builder says otherwise.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(10);
@@ -251,7 +252,7 @@ impl Builder {
         }
         // A release may have been signed on another machine; the database proves it.
         if let Err(error) = engine.inner.sweep_hold_files().await {
-            tracing::debug!(%error, "sweeping hold files");
+            tracing::debug!(error = %Told(&error), "sweeping hold files");
         }
         Ok(engine)
     }
@@ -369,6 +370,12 @@ impl Inner {
     /// Whoever holds it asks for no other of either pool.
     pub async fn side(&self) -> Result<Loan, DbError> {
         self.side.get().await.map_err(pool_error)
+    }
+
+    /// The pool of those sessions.
+    #[cfg(feature = "metrics")]
+    pub fn side_pool(&self) -> &Pool {
+        &self.side
     }
 
     /// A session of its own, for what must not wait behind work: a kill, and the fate of a commit in doubt.

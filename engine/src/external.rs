@@ -58,6 +58,17 @@ pub enum Probe<T> {
     Unknown(String),
 }
 
+impl<T> Probe<T> {
+    /// The word for labels.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::NotDone => "not_done",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
 /// An act or an undo did not say "done".
 #[derive(Debug, Error)]
 pub enum ActError {

@@ -39,6 +39,18 @@ pub(crate) enum Outcome {
     Held,
 }
 
+impl Outcome {
+    /// The word for labels.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Again(_) => "again",
+            Self::PassedOver => "passed_over",
+            Self::Compensating => "compensating",
+            Self::Held => "held",
+        }
+    }
+}
+
 /// Why a run stops.
 #[derive(Clone, Debug)]
 pub(crate) struct Cutoff {

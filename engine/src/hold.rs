@@ -17,6 +17,7 @@ use crate::definition::HoldScope;
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
 use crate::files::HoldFile;
+use crate::metric;
 use crate::release::stands_released;
 use crate::run::Live;
 
@@ -278,6 +279,7 @@ impl Inner {
             live.row.claims,
             live.row.phase.as_deref().unwrap_or("none")
         );
+        metric::poison();
         let run = live.row.id;
         let entered = self
             .enter_run(session, run, Some(live.row.epoch), false)

@@ -216,7 +216,12 @@ impl Inner {
                     user,
                     "terminated: it held the gate past half of the deadline"
                 ),
-                Err(error) => tracing::warn!(pid, user, %error, "cannot terminate"),
+                Err(error) => tracing::warn!(
+                    pid,
+                    user,
+                    sqlstate = error.code().map(|code| code.code()),
+                    "cannot terminate"
+                ),
             }
         }
         Ok(())

@@ -11,7 +11,9 @@ use crate::crash;
 use crate::db::DbError;
 use crate::engine::Inner;
 use crate::error::Error;
+use crate::metric;
 use crate::run::Live;
+use crate::telemetry::Told;
 
 /// A run that met a hold or a kill is looked at again after this long.
 const HELD_PAUSE_MS: i64 = 1_000;
@@ -65,6 +67,7 @@ impl Inner {
                 return Err(DbError::Lost("no answer to a heartbeat".to_owned()).into());
             }
         }
+        metric::heartbeat(true);
         crash::point("claim.beat");
         Ok(())
     }
@@ -74,7 +77,8 @@ impl Inner {
         loop {
             tokio::time::sleep(self.lease / 3).await;
             if let Err(error) = self.beat(worker).await {
-                tracing::warn!(%error, "heartbeat");
+                metric::heartbeat(false);
+                tracing::warn!(error = %Told(&error), code = error.code(), %worker, "heartbeat");
             }
         }
     }

@@ -117,9 +117,10 @@
 //! | feature | default | what |
 //! |---|---|---|
 //! | `tls` | yes | TLS to the database, by rustls on ring; without it a URL that asks for TLS is refused |
+//! | `metrics` | no | counts and times what happens ([`metric`]) for whatever recorder of the crate `metrics` the process installs |
 //! | `crash` | no | kills the own process at named points; for tests only |
 //!
-//! `tokio_postgres` is exported again, so that a caller's own transaction is of the same version.
+//! What is traced says [`telemetry`]. `tokio_postgres` is exported again, so that a caller's own transaction is of the same version.
 
 mod action;
 pub mod adapter;
@@ -156,8 +157,10 @@ mod kill;
 mod lease;
 mod lift;
 pub mod log;
+pub mod metric;
 pub mod name;
 pub mod notify;
+mod observed;
 mod open;
 mod operate;
 mod outside;
@@ -181,6 +184,7 @@ pub mod step;
 mod stuck;
 pub mod subscribe;
 mod survey;
+pub mod telemetry;
 mod tx;
 pub mod typed;
 mod undo;

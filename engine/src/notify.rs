@@ -25,7 +25,9 @@ use crate::alert::AlertSink;
 use crate::db::DbError;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::metric;
 use crate::subscribe::{Event, Position, Subscription};
+use crate::telemetry::Told;
 
 /// How long a place is kept without being renewed.
 const LEASE: Duration = Duration::from_secs(15);
@@ -150,11 +152,13 @@ impl Notifier {
                 match self.take().await {
                     Ok(Some(position)) => {
                         if let Err(error) = self.deliver_from(position, false).await {
-                            tracing::warn!(%error, notifier = self.name, "telling");
+                            tracing::warn!(error = %Told(&error), code = error.code(), notifier = self.name, "telling");
                         }
                     }
                     Ok(None) => {}
-                    Err(error) => tracing::warn!(%error, notifier = self.name, "taking the place"),
+                    Err(error) => {
+                        tracing::warn!(error = %Told(&error), code = error.code(), notifier = self.name, "taking the place")
+                    }
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -164,7 +168,7 @@ impl Notifier {
             _ = stop.wait_for(|stop| *stop) => {}
         }
         if let Err(error) = self.leave().await {
-            tracing::debug!(%error, notifier = self.name, "leaving; the lease will run out");
+            tracing::debug!(error = %Told(&error), notifier = self.name, "leaving; the lease will run out");
         }
     }
 
@@ -226,10 +230,12 @@ impl Notifier {
     async fn told(&self, notification: &Value) -> Result<bool, Error> {
         let mut pause = AGAIN;
         loop {
-            let Err(error) = self.sink.deliver(notification).await else {
+            if self.sink.deliver(notification).await.is_ok() {
                 return Ok(true);
-            };
-            tracing::warn!(error, notifier = self.name, "the sink did not take it");
+            }
+            // What a sink says may quote what it was told.
+            metric::notification_failed(&self.name);
+            tracing::warn!(notifier = self.name, "the sink did not take it");
             let mut left = pause;
             while !left.is_zero() {
                 let part = left.min(LEASE / 3);

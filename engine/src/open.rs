@@ -19,10 +19,12 @@ use crate::definition::Definition;
 use crate::engine::Inner;
 use crate::error::Error;
 use crate::log::Pages;
+use crate::metric;
 use crate::phase::{Attempt, Limits, concluded, index_of, moved_on, push_committed};
 use crate::run::{Live, RunRow};
 use crate::snapshot::check_expectations;
 use crate::start::{OPEN_MS, Opening, Started, push_opened, same_run, start_error};
+use crate::telemetry::DbTold;
 use crate::tx::{Commit, Fate, Moved, finish};
 
 pub(crate) enum Eager {
@@ -81,6 +83,7 @@ impl Inner {
         match end {
             Commit::Done(()) => {
                 crash::point("start.after_commit");
+                metric::run_started(opening.loaded.definition.saga.as_str());
                 let pre = self
                     .written_pre(&opening.loaded.definition, opening.run)
                     .await;
@@ -91,7 +94,7 @@ impl Inner {
             }
             Commit::Aborted(error) => Err(start_error(opening, error.into())),
             Commit::InDoubt(error) => {
-                tracing::warn!(%error, run = %opening.run, "start in doubt");
+                tracing::warn!(error = %DbTold(&error), code = error.code(), run = %opening.run, "start in doubt");
                 Box::pin(self.open_again(opening, seq, head)).await
             }
         }
@@ -127,17 +130,26 @@ impl Inner {
         match self.open_run(&session, opening).await {
             Err(Error::Db(error)) if error.constraint() == Some("run_pkey") => {
                 match self.fate(opening.run, 1, seq, head).await? {
-                    Fate::Committed => Ok(Started {
-                        run: opening.run,
-                        opened: true,
-                    }),
+                    Fate::Committed => {
+                        metric::run_started(opening.loaded.definition.saga.as_str());
+                        Ok(Started {
+                            run: opening.run,
+                            opened: true,
+                        })
+                    }
                     Fate::Not { .. } => Err(Error::Inconsistent(format!(
                         "run {} has another first record",
                         opening.run
                     ))),
                 }
             }
-            other => other,
+            other => {
+                // The other one did not commit, or another run has the key.
+                if other.is_ok() {
+                    metric::doubt_resolved("not_committed");
+                }
+                other
+            }
         }
     }
 
@@ -177,7 +189,7 @@ impl Inner {
                         Err(gate)
                     }
                     other => {
-                        tracing::debug!(error = %other, run = %opening.run, "eager start");
+                        tracing::debug!(code = other.code(), sqlstate = other.sqlstate(), run = %opening.run, "not opened eagerly");
                         Ok(Eager::Not)
                     }
                 };
@@ -193,12 +205,15 @@ impl Inner {
                 head,
                 error,
             } => {
-                tracing::warn!(%error, run = %opening.run, "eager start in doubt");
+                tracing::warn!(error = %DbTold(&error), code = error.code(), run = %opening.run, "eager start in doubt");
                 let session = self.apart().await?;
                 let started = Box::pin(self.open_run(&session, opening)).await;
                 match started {
                     // The other one did not commit; this one opened the run.
-                    Ok(started) if started.opened => return Ok(Eager::Existing(started)),
+                    Ok(started) if started.opened => {
+                        metric::doubt_resolved("not_committed");
+                        return Ok(Eager::Existing(started));
+                    }
                     Ok(started) if started.run != opening.run => {
                         return Ok(Eager::Existing(started));
                     }

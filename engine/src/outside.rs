@@ -26,6 +26,7 @@ use crate::engine::{Inner, Loan};
 use crate::error::Error;
 use crate::external::{ActError, ExternalAdapter, ExternalCall, Probe, tamed, tamed_fields};
 use crate::log::{Intent, Pages};
+use crate::metric;
 use crate::name::Name;
 use crate::phase::{Attempt, concluded, panic_text, push_committed};
 use crate::run::{Live, keep};
@@ -106,6 +107,15 @@ pub(crate) async fn asked<T, F: Future<Output = Probe<T>>>(
     phase: &Phase,
     ask: impl Fn() -> F,
 ) -> Probe<T> {
+    let answer = asked_often(phase, ask).await;
+    metric::act_probed(answer.word());
+    answer
+}
+
+async fn asked_often<T, F: Future<Output = Probe<T>>>(
+    phase: &Phase,
+    ask: impl Fn() -> F,
+) -> Probe<T> {
     let limit = Duration::from_millis(phase.timeout_ms);
     let tries = phase.retry.attempts.clamp(1, PROBES_MAX);
     let mut why = String::new();
@@ -120,7 +130,7 @@ pub(crate) async fn asked<T, F: Future<Output = Probe<T>>>(
             Ok(known) => return known,
             Err(unanswered) => unanswered.why(),
         };
-        tracing::warn!(phase = %phase.name, why, "probe");
+        tracing::warn!(phase = phase.name.as_str(), "the probe does not know");
     }
     Probe::Unknown(why)
 }
@@ -136,7 +146,7 @@ impl Inner {
     ) -> Result<Step, Error> {
         let known = live.story.intents.get(&phase.name).cloned();
         if let Some(intent) = known.as_ref().filter(|intent| intent.open) {
-            tracing::warn!(run = %live.row.id, phase = %phase.name, "in doubt: the probe is asked");
+            tracing::warn!(run = %live.row.id, phase = phase.name.as_str(), "in doubt: the probe is asked");
             match self.probed(live, phase, adapter, intent).await? {
                 Probe::Done(applied) => {
                     return self.record_outcome(session, live, phase, applied).await;
@@ -226,7 +236,7 @@ impl Inner {
         phase: &Phase,
     ) -> Result<Option<Step>, Error> {
         if let Err(held) = self.heed_files_for(live) {
-            tracing::info!(%held, run = %live.row.id, "held by a file");
+            tracing::info!(code = held.code(), run = %live.row.id, "held by a file");
             return Ok(Some(Step::Left(Left::Held)));
         }
         if session.is_closed() {
@@ -273,7 +283,7 @@ impl Inner {
             Ok(Err(ActError::Unknown(why))) => (why, false),
             Err(unanswered) => (unanswered.why(), matches!(unanswered, Unanswered::Panic(_))),
         };
-        tracing::warn!(run = %live.row.id, phase = %phase.name, why, "the act did not say how it ended");
+        tracing::warn!(run = %live.row.id, phase = phase.name.as_str(), "the act did not say how it ended");
         Ok(match self.probed(live, phase, adapter, &intent).await? {
             Probe::Done(applied) => Ok(applied),
             Probe::NotDone => {

@@ -25,6 +25,7 @@ use crate::hold::Hold;
 use crate::keyring::Trusted;
 use crate::lift::quorum_of;
 use crate::run::Live;
+use crate::telemetry::Told;
 
 /// The switch as it was installed: nobody killed, so nobody had to release.
 const INSTALLED: i64 = 1;
@@ -281,7 +282,7 @@ fn signed(
 
 fn unproven(what: String, why: String) -> Error {
     let error = Error::ReleaseUnproven { what, why };
-    tracing::error!(code = error.code(), %error, "nothing goes on");
+    tracing::error!(code = error.code(), error = %Told(&error), "nothing goes on");
     error
 }
 

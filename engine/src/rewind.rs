@@ -19,6 +19,7 @@ use redress_ledger::state::{Event, State};
 use redress_ledger::{Class, Hash, Kind};
 use redress_sql as sql;
 use serde_json::json;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::apply::unsigned;
@@ -30,11 +31,13 @@ use crate::drive::is_fenced;
 use crate::engine::{Engine, Inner, Loan};
 use crate::error::Error;
 use crate::log::Pages;
+use crate::metric;
 use crate::name::Name;
 use crate::operate::{CANCELLED_CODE, wrong_state};
 use crate::plan::{Action, Cause, CauseKind, Plan, Policy, Trigger};
 use crate::planning::StoredPlan;
 use crate::run::{Live, RunRow};
+use crate::telemetry::Told;
 use crate::tx::{Entered, Moved};
 
 /// How long somebody else's work on a half-done rewind is waited for.
@@ -126,6 +129,11 @@ impl Engine {
     /// [`Error::SubjectBusy`]: nothing was changed. [`Error::ApprovalsMissing`]: the plan waits for signatures.
     /// [`Error::Stuck`]: rolled back, a person must act. The gate's refusals.
     pub async fn rewind(&self, run: Uuid, asked: &Rewind) -> Result<Rewound, Error> {
+        let span = tracing::info_span!("rewind", %run, phase = asked.to.as_str());
+        self.rewind_asked(run, asked).instrument(span).await
+    }
+
+    async fn rewind_asked(&self, run: Uuid, asked: &Rewind) -> Result<Rewound, Error> {
         let inner = &self.inner;
         let mut session = inner.session().await?;
         let live = inner.live(&session, run).await?;
@@ -355,7 +363,7 @@ impl Inner {
             return Err(error);
         }
         // The way back itself fails. The run is stopped, and the plan ends stuck as that of any stopped run would.
-        tracing::warn!(%error, run = %live.row.id, "rewinding a run that goes forward");
+        tracing::warn!(error = %Told(&error), code = error.code(), run = %live.row.id, "rewinding a run that goes forward");
         if session.is_closed() {
             self.reopen(session).await?;
         }
@@ -425,11 +433,17 @@ impl Inner {
             self.settle_stop(session, &entered, &pages, &stored).await?;
             return Ok(Stopped::Begun(stored));
         }
+        let since = metric::Since::now();
         let unwound = self
             .unwind_entered(session, &live, &unwind, &entered, pages)
             .await?;
         match unwound {
-            Unwound::Done => Ok(Stopped::Rewound(stored)),
+            Unwound::Done => {
+                let actions = stored.plan.actions.iter();
+                let actions = actions.map(|action| action.action.as_str());
+                metric::unwound(&live.row.saga, &Ok(()), actions, since);
+                Ok(Stopped::Rewound(stored))
+            }
             Unwound::Not { error, .. } => Err(error.into()),
         }
     }

@@ -125,7 +125,7 @@ impl Start<'_> {
     ) -> Result<(Started, Option<Live>), Error> {
         let inner = &self.engine.inner;
         let opening = Opening::new(session, &self, Some(worker)).await?;
-        match inner.open_eagerly(session, &opening).await? {
+        match inner.opened_eagerly(session, &opening).await? {
             Eager::Committed(live) => Ok((
                 Started {
                     run: live.row.id,

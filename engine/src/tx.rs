@@ -22,6 +22,8 @@ use crate::db::{DbError, Session};
 use crate::engine::Inner;
 use crate::error::Error;
 use crate::log::{LogError, Pages};
+use crate::metric;
+use crate::telemetry::DbTold;
 
 /// Longest wait for a lock in a transaction that is no phase.
 const RECORD_LOCK_MS: i32 = 5_000;
@@ -279,7 +281,9 @@ async fn roll_back(session: &Session) {
     }
     match tokio::time::timeout(ROLLBACK_MAX, session.batch_execute("rollback")).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "rollback"),
+        Ok(Err(error)) => {
+            tracing::debug!(sqlstate = error.code().map(|code| code.code()), "rollback")
+        }
         // A wire that went silent: the server ends the session by its own limits.
         Err(_) => session.abandon(),
     }
@@ -354,13 +358,20 @@ impl Inner {
         seq: i64,
         hash: Hash,
     ) -> Result<Fate, Error> {
+        let mut fate = self.fate_once(run, epoch, seq, hash).await;
         for _ in 1..FATE_TRIES_MAX {
-            match self.fate_once(run, epoch, seq, hash).await {
-                Err(error) if error.is_lost() => tokio::time::sleep(FATE_PAUSE).await,
-                other => return other,
+            if !fate.as_ref().is_err_and(Error::is_lost) {
+                break;
             }
+            tokio::time::sleep(FATE_PAUSE).await;
+            fate = self.fate_once(run, epoch, seq, hash).await;
         }
-        self.fate_once(run, epoch, seq, hash).await
+        metric::doubt_resolved(match &fate {
+            Ok(Fate::Committed) => "committed",
+            Ok(Fate::Not { .. }) => "not_committed",
+            Err(_) => "unknown",
+        });
+        fate
     }
 
     /// The row lock first, then the log.
@@ -446,7 +457,7 @@ impl Inner {
             Commit::Done(()) => Ok(()),
             Commit::Aborted(error) => Err(error.into()),
             Commit::InDoubt(error) => {
-                tracing::warn!(%error, run = %pages.run(), "commit in doubt");
+                tracing::warn!(error = %DbTold(&error), code = error.code(), run = %pages.run(), "commit in doubt");
                 let fate = self.fate(pages.run(), entered.epoch, pages.seq, pages.head);
                 match fate.await? {
                     Fate::Committed => Ok(()),
@@ -467,7 +478,11 @@ impl Inner {
         self.append_system(session, at_switch, records).await?;
         match end(session, async { Ok(()) }).await {
             Commit::Done(()) => Ok(value),
-            Commit::Aborted(error) | Commit::InDoubt(error) => Err(Error::Unknown(error)),
+            Commit::Aborted(error) => Err(Error::Unknown(error)),
+            Commit::InDoubt(error) => {
+                metric::doubt_resolved("unknown");
+                Err(Error::Unknown(error))
+            }
         }
     }
 

@@ -19,6 +19,8 @@ use crate::db::DbError;
 use crate::drive::Left;
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
+use crate::metric;
+use crate::telemetry::Told;
 
 /// Pause when nothing is runnable.
 const IDLE: Duration = Duration::from_millis(200);
@@ -83,7 +85,7 @@ impl Worker<'_> {
         while tasks.join_next().await.is_some() {}
         heart.abort();
         if let Err(error) = inner.leave(worker).await {
-            tracing::warn!(%error, "leaving; the lease will run out");
+            tracing::warn!(error = %Told(&error), %worker, "leaving; the lease will run out");
         }
         Ok(())
     }
@@ -96,13 +98,15 @@ impl Worker<'_> {
         stopping: &watch::Receiver<bool>,
     ) {
         let active = Active::default();
+        metric::worker_slots(self.concurrency);
+        metric::worker_busy(0);
         let mut pause = IDLE;
         let mut swept = None;
         loop {
             while tasks.try_join_next().is_some() {}
             if swept.is_none_or(|at: std::time::Instant| at.elapsed() > SWEEP) {
                 if let Err(error) = inner.sweep_hold_files().await {
-                    tracing::debug!(%error, "sweeping hold files");
+                    tracing::debug!(error = %Told(&error), "sweeping hold files");
                 }
                 swept = Some(std::time::Instant::now());
             }
@@ -114,7 +118,7 @@ impl Worker<'_> {
             };
             match claimed {
                 Err(error) => {
-                    tracing::warn!(%error, "claim");
+                    tracing::warn!(error = %Told(&error), code = error.code(), %worker, "claim");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(ERROR_PAUSE_MAX);
                     continue;
@@ -160,7 +164,7 @@ impl Worker<'_> {
         let Some(first) = suspects.next() else { return };
         for other in suspects {
             if let Err(error) = inner.release(other.run, other.epoch, worker, 0).await {
-                tracing::warn!(run = %other.run, %error, "giving back");
+                tracing::warn!(run = %other.run, error = %Told(&error), "giving back");
             }
         }
         while tasks.join_next().await.is_some() {}
@@ -222,7 +226,10 @@ struct Driving {
 
 impl Active {
     fn enter(&self, run: Uuid) -> Driving {
-        self.set().insert(run);
+        let mut set = self.set();
+        set.insert(run);
+        metric::worker_busy(set.len());
+        drop(set);
         Driving {
             active: self.clone(),
             run,
@@ -240,7 +247,9 @@ impl Active {
 
 impl Drop for Driving {
     fn drop(&mut self) {
-        self.active.set().remove(&self.run);
+        let mut set = self.active.set();
+        set.remove(&self.run);
+        metric::worker_busy(set.len());
     }
 }
 
@@ -253,7 +262,7 @@ impl Inner {
         active: &[Uuid],
     ) -> Result<Vec<Claim>, Error> {
         if let Err(held) = self.heed_files(None, None) {
-            tracing::info!(%held, "nothing is claimed");
+            tracing::info!(code = held.code(), %worker, "held by a file: nothing is claimed");
             return Ok(Vec::new());
         }
         let session = self.session().await?;
@@ -271,10 +280,12 @@ impl Inner {
         }
         rows.iter()
             .map(|row| {
+                let tries = row.try_get(2)?;
+                metric::claimed(tries);
                 Ok(Claim {
                     run: row.try_get(0)?,
                     epoch: row.try_get(1)?,
-                    tries: row.try_get(2)?,
+                    tries,
                 })
             })
             .collect::<Result<_, DbError>>()
@@ -300,10 +311,11 @@ impl Inner {
             Ok::<Left, Error>(left)
         };
         match driven.await {
-            Ok(left) => tracing::debug!(%run, ?left, "let go"),
+            Ok(left) => tracing::debug!(%run, outcome = left.word(), "let go"),
             // The claim stays as long as a lease, then it may be claimed again by anybody: never a busy loop.
             Err(error) => {
-                tracing::error!(%run, code = error.code(), %error, "a run could not be driven");
+                metric::let_go("error");
+                tracing::error!(%run, code = error.code(), error = %Told(&error), "a run could not be driven");
                 let mut stopping = stopping.clone();
                 tokio::select! {
                     () = tokio::time::sleep(self.lease) => {}

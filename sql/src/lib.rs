@@ -766,6 +766,11 @@ pub const SCHEMA_TRIGGERS: Statement = Statement {
     name: "schema_triggers",
     text: include_str!("../read/schema_triggers.sql"),
 };
+/// What the gauges show: rows counted at most, records counted at most.
+pub const SAMPLE_METRICS: Statement = Statement {
+    name: "sample_metrics",
+    text: include_str!("../read/sample_metrics.sql"),
+};
 /// The head of the log, and the newest one that was signed.
 pub const SEALER_HEAD: Statement = Statement {
     name: "sealer_head",
@@ -1014,6 +1019,7 @@ pub const STATEMENTS: &[Statement] = &[
     SCHEMA_RIGHTS,
     SCHEMA_TABLES,
     SCHEMA_TRIGGERS,
+    SAMPLE_METRICS,
     SEALER_HEAD,
     SYSTEM_HEADS,
     UNREFERENCED_BLOBS,

@@ -34,6 +34,7 @@ mod seal_crash;
 mod spine;
 mod start;
 mod state;
+mod telemetry;
 mod torture;
 mod transfer;
 mod waiting;

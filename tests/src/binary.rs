@@ -36,7 +36,7 @@ fn build() -> PathBuf {
             "--bin",
             "redress",
         ])
-        .args(["--features", "crash", "--message-format", "json"])
+        .args(["--features", FEATURES, "--message-format", "json"])
         .current_dir(env!("CARGO_MANIFEST_DIR"));
     if release() {
         command.arg("--release");
@@ -112,6 +112,11 @@ fn keep(built: &Path) -> io::Result<PathBuf> {
     Ok(kept)
 }
 
+/// With the spans where the tests want them.
+const FEATURES: &str = match cfg!(feature = "otel") {
+    true => "crash,otel",
+    false => "crash",
+};
 /// Another process may be building everything from nothing.
 const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 const KEPT_MAX: usize = 2;

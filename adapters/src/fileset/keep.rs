@@ -239,11 +239,8 @@ impl Store {
         self.objects.sweep()?;
         self.forget_acts(&mut collected, needed)?;
         tracing::info!(
-            snapshots = collected.snapshots.len(),
-            objects = collected.objects,
-            acts = collected.acts,
+            files = collected.objects,
             bytes = collected.bytes,
-            needed = collected.needed.len(),
             "old snapshots collected"
         );
         Ok(collected)

@@ -148,7 +148,6 @@ impl Store {
                 directory = %snapshot.manifest.directory,
                 files,
                 bytes,
-                bytes_added = snapshot.bytes_added,
                 ms = took.as_millis() as u64,
                 "snapshot taken"
             );

@@ -96,7 +96,7 @@ pub(super) fn recover(store: &Store, dir: &Dir) -> Result<Option<Recovered>, Fil
     };
     tracing::warn!(
         directory = dir.shown(),
-        ?recovered,
+        outcome = ?recovered,
         files,
         "unfinished switch"
     );

@@ -26,6 +26,7 @@ use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::{Needs, Place};
 use crate::read::read_file;
+use crate::telemetry::{Address, serve};
 
 /// How to seal.
 #[derive(Debug, clap::Args)]
@@ -49,6 +50,10 @@ pub struct SealArgs {
     /// An archive that has what left the database; may be given several times [env: REDRESS_SEAL_ARCHIVES]
     #[arg(long = "archive", value_name = "DIR")]
     pub archives: Vec<PathBuf>,
+    /// With --follow: serve figures for Prometheus at /metrics, and /healthz and /readyz; a bare port is loopback's
+    /// [env: REDRESS_SEAL_METRICS]
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<Address>,
 }
 
 /// How old the oldest record without a place may be.
@@ -178,7 +183,11 @@ pub async fn seal(place: &Place, args: &SealArgs) -> Result<Exit, Fail> {
     let engine = place.engine().await?;
     let mut sealer = sealer(place, &engine, args).await?;
     if args.follow {
+        let served = serve(place, &engine, args.metrics.as_ref()).await?;
         follow(place, &mut sealer).await?;
+        if let Some(served) = served {
+            served.end();
+        }
         return Ok(Exit::Done);
     }
     let sealed = place.say.while_doing("sealing", sealer.seal()).await;
@@ -252,8 +261,8 @@ async fn follow(place: &Place, sealer: &mut Sealer) -> Result<(), Fail> {
             })),
             false => say.line(&line(sealed)),
         };
-        if let Err(error) = told {
-            tracing::debug!(?error, "nobody reads what is sealed");
+        if told.is_err() {
+            tracing::debug!("nobody reads what is sealed");
         }
     };
     Ok(sealer.follow(stopping, tell).await?)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use redress::Engine;
 use redress::notify::Notifier;
+use redress::telemetry::Told;
 use redress_adapters::{Config, ConfigError, NotifyConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -15,6 +16,7 @@ use crate::commands::Length;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::{Needs, Place};
+use crate::telemetry::{Address, serve};
 
 /// How to work.
 #[derive(Debug, clap::Args)]
@@ -32,6 +34,10 @@ pub struct Args {
     /// REDRESS_WORK_ALERT_COMMAND]
     #[arg(long, value_name = "PROGRAM")]
     pub alert_command: Option<PathBuf>,
+    /// Serve figures for Prometheus at /metrics, and /healthz and /readyz; a bare port is loopback's [env:
+    /// REDRESS_WORK_METRICS]
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<Address>,
 }
 
 /// Works until it is told to stop, or until nothing is left.
@@ -70,6 +76,7 @@ pub async fn work(place: &Place, args: &Args) -> Result<Exit, Fail> {
     place
         .say
         .notice(&format!("working, up to {concurrency} runs at once"));
+    let served = serve(place, &engine, args.metrics.as_ref()).await?;
     let telling = tell(&engine, &config, &stopping)?;
     let mut worker = engine.worker().concurrency(concurrency);
     if args.until_idle {
@@ -83,6 +90,9 @@ pub async fn work(place: &Place, args: &Args) -> Result<Exit, Fail> {
         }
     }
     worked?;
+    if let Some(served) = served {
+        served.end();
+    }
     if args.until_idle {
         tell_the_rest(&engine, &config).await?;
         place
@@ -110,7 +120,7 @@ async fn tell_the_rest(engine: &Engine, config: &Config) -> Result<(), Fail> {
         match notifier.run_once_within(TELLING_MAX).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!("not everybody was told in time; the next worker goes on"),
-            Err(error) => tracing::warn!(%error, "telling"),
+            Err(error) => tracing::warn!(error = %Told(&error), code = error.code(), "telling"),
         }
     }
     Ok(())

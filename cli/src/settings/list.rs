@@ -200,6 +200,20 @@ pub const SETTINGS: &[Setting] = &[
         "none",
     ),
     setting(
+        "work.metrics",
+        "REDRESS_WORK_METRICS",
+        Kind::Text,
+        &[(&["work"], "metrics")],
+        "none are served",
+    ),
+    setting(
+        "seal.metrics",
+        "REDRESS_SEAL_METRICS",
+        Kind::Text,
+        &[(&["audit", "seal"], "metrics")],
+        "none are served",
+    ),
+    setting(
         "seal.log_key",
         "REDRESS_SEAL_LOG_KEY",
         Kind::Path,

@@ -33,6 +33,7 @@ use crate::engine::{Engine, Inner, Loaded, refuse};
 use crate::error::Error;
 use crate::run::RunRow;
 use crate::start::Opening;
+use crate::telemetry::Told;
 use stage::Stage;
 
 /// Times that a rehearsal begins anew when somebody else changed what it touches.
@@ -61,7 +62,7 @@ impl Engine {
             attempt += 1;
             match inner.rehearse_once(&loaded, input, options).await {
                 Err(error) if is_passing(&error) && attempt < ATTEMPTS_MAX => {
-                    tracing::info!(%error, attempt, "rehearsing anew");
+                    tracing::info!(error = %Told(&error), code = error.code(), attempt, "rehearsing anew");
                 }
                 other => return other,
             }

@@ -30,12 +30,15 @@ use redress_ledger::keyring::Keyring;
 use redress_ledger::{Checkpoint, Hash, SigningKey, log_origin};
 use redress_sql as sql;
 use tokio::sync::watch;
+use tracing::{Instrument, field};
 use uuid::Uuid;
 
 use crate::archive::Archives;
 use crate::db::{DbError, Session};
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
+use crate::metric;
+use crate::telemetry::Told;
 use crate::tx::{Commit, end};
 
 pub use anchor::{Anchor, FileAnchor};
@@ -140,7 +143,7 @@ impl Sealer {
         let mut records = 0;
         let mut limit = self.limit;
         loop {
-            let step = self.step(limit).await?;
+            let step = self.batch_seen(limit).await?;
             records += step.records;
             if !step.more {
                 let head = step.head;
@@ -153,6 +156,24 @@ impl Sealer {
                 self.limit
             };
         }
+    }
+
+    /// One batch inside its span.
+    async fn batch_seen(&mut self, limit: usize) -> Result<step::Step, Error> {
+        let span = tracing::info_span!(
+            "seal",
+            generation = self.engine.inner.installation.generation,
+            records = field::Empty,
+            size = field::Empty,
+        );
+        let since = metric::Since::now();
+        let step = self.step(limit).instrument(span.clone()).await;
+        if let Ok(step) = &step {
+            span.record("records", step.records)
+                .record("size", step.head.size);
+        }
+        metric::batch_ended(step.as_ref().map(|step| step.records), since);
+        step
     }
 
     /// Seals until `shutdown` becomes true (or its sender is gone); `sealed` hears of each new head. While another sealer
@@ -177,11 +198,11 @@ impl Sealer {
                 }
                 // The one before may have died with its lease: whoever waits takes over.
                 Err(Error::Seal(error @ SealError::Busy { .. })) => {
-                    tracing::info!(%error, "standing by");
+                    tracing::info!(%error, code = error.code(), "standing by");
                     pause = STAND_BY;
                 }
                 Err(error) if is_passing(&error) => {
-                    tracing::warn!(%error, "sealing; tried again");
+                    tracing::warn!(error = %Told(&error), code = error.code(), "sealing; tried again");
                     pause = (pause * 2).min(ERROR_PAUSE_MAX);
                 }
                 Err(error) => return Err(error),

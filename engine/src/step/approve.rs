@@ -123,7 +123,7 @@ impl Engine {
             match judged {
                 Ok(found) => signers.extend(found),
                 Err(error) => {
-                    tracing::info!(%error, execution = %execution.id, "approval does not count")
+                    tracing::info!(%error, code = error.code(), execution = %execution.id, "approval does not count")
                 }
             }
         }

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use redress::ask::{Answer, Asking};
 use redress::step::{Acting, ExecutionState, Hand, Note};
+use redress::telemetry::Told;
 use redress::{Error, step};
 use redress_ledger::{Class, Hash};
 use serde_json::{Map, Value, json};
+use tracing::Instrument;
 
 use super::document::Document;
 use super::work::Statements;
@@ -120,7 +122,7 @@ pub async fn apply(
         .await?;
     let result = while_held(operator, hand.clone(), going.through(&mut hand, told)).await;
     if let Err(error) = engine.leave_execution(&hand).await {
-        tracing::warn!(%error, "giving the execution out of hands");
+        tracing::warn!(error = %Told(&error), code = error.code(), execution = %execution.id, "giving the execution out of hands");
     }
     result?;
     Ok(Applied {
@@ -158,7 +160,9 @@ async fn while_held<T>(
                 Ok(()) => {}
                 Err(error @ Error::ExecutionLost(_)) => return error,
                 // The lease may last until the database is back; a step asks it anyway.
-                Err(error) => tracing::warn!(%error, "keeping the execution in hands"),
+                Err(error) => {
+                    tracing::warn!(error = %Told(&error), code = error.code(), "keeping the execution in hands")
+                }
             }
         }
     };
@@ -185,7 +189,13 @@ impl Execution<'_> {
                 break;
             };
             told(step, done);
-            if let Err(error) = self.go(hand, step).await {
+            let span = tracing::info_span!(
+                "step",
+                execution = %hand.execution().id,
+                runbook = self.document.runbook.runbook.as_str(),
+                step = step.id.as_str(),
+            );
+            if let Err(error) = self.go(hand, step).instrument(span).await {
                 if ends(&error) {
                     let body = plan::refusal_body(&error);
                     let note =

@@ -145,6 +145,13 @@ pub(super) const PAGES: &[Page] = &[
         "Correct what the server names. Statements that may not be in a transaction are sent one a call.",
     ),
     page(
+        "RD0938",
+        "no figures can be served",
+        "The address of `--metrics` cannot be listened on (it is taken, or no address of this machine), or this command was built without the feature `prometheus`.",
+        "Nothing was begun: a worker whose figures nobody can read is not started.",
+        "Choose another address or port, or leave `--metrics` away.",
+    ),
+    page(
         "RD0950",
         "the folder is somebody else's",
         "The folder is not empty and holds no private server.",

@@ -14,13 +14,13 @@ use crate::kit::{Kit, SAGA};
 use crate::shapes;
 
 /// The repository.
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// Compares a kept file with what the program gives, or writes it.
 #[track_caller]
-fn kept(name: &str, given: &str) {
+pub fn kept(name: &str, given: &str) {
     let path = root().join(name);
     if env::var_os("REDRESS_WRITE").is_some() {
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
