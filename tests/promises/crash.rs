@@ -357,7 +357,7 @@ async fn a_zombie(point: &str, n: u64, saga: &str) {
         bank.story()
     );
     let said = zombie.stderr();
-    let heard = ["Fenced", "Settled", "lost", "25P03"];
+    let heard = ["fenced", "settled", "lost", "25P03"];
     assert!(
         heard.iter().any(|word| said.contains(word)),
         "{point}:{n}:\n{said}"
