@@ -112,6 +112,8 @@ pub struct WorkConfig {
     pub concurrency: Option<u16>,
     /// How long a claim is good without a heartbeat, such as `10s`.
     pub lease: Option<String>,
+    /// How long an idle worker waits before it looks for work again, such as `200ms`.
+    pub poll: Option<String>,
     /// A program that gets every alert as JSON on its standard input.
     pub alert_command: Option<PathBuf>,
     /// Where figures for Prometheus are served, such as `9464` or `0.0.0.0:9464`.

@@ -249,6 +249,9 @@ impl Place {
             .state_dir(self.state()?)
             .actor(actor())
             .lease(needs.lease);
+        if let Some(direct) = self.settings.url_beside("direct") {
+            builder = builder.direct(read_url(direct)?);
+        }
         if needs.restored {
             builder = builder.restored();
         }

@@ -16,7 +16,7 @@ use redress_sql::{self as sql, SchemaName, Sql};
 
 use crate::adapter::{Adapter, Finding};
 use crate::alert::AlertSink;
-use crate::db::{DbError, Manager, Pool, Session, side_pool};
+use crate::db::{DbError, Manager, Pool, Pooler, Session, Target, TargetError, pool_of, side_pool};
 use crate::definition::input::InputSchema;
 use crate::definition::{self, Definition, Phase};
 use crate::error::Error;
@@ -42,6 +42,8 @@ pub struct Engine {
 pub(crate) struct Inner {
     pub pool: Pool,
     side: Pool,
+    /// The way without a pooler between, on which workers listen.
+    pub direct: Option<Pool>,
     pub sql: Sql,
     pub installation: Installation,
     pub adapters: BTreeMap<String, Arc<dyn Adapter>>,
@@ -84,9 +86,19 @@ pub struct Builder {
     signer: Option<SigningKey>,
     receipts: Vec<Arc<dyn crate::receipt::ReceiptSink>>,
     restored: bool,
+    direct: Option<Target>,
 }
 
 impl Builder {
+    /// Gives a way to the same database that leads through no pooler: workers of this engine listen there (`LISTEN`), and
+    /// acts that give work to workers wake those that listen (`NOTIFY`). Without it workers find work by polling alone,
+    /// which stands behind it in any case.
+    #[must_use]
+    pub fn direct(mut self, target: Target) -> Self {
+        self.direct = Some(target);
+        self
+    }
+
     /// Accepts a database that was installed on another server: a restored copy, on which nothing but
     /// [`Engine::open_generation`] may be done.
     #[must_use]
@@ -224,9 +236,14 @@ impl Builder {
         drop(session);
         self.pool.manager().expect_server(&server);
         let side = side_pool(&self.pool)?;
+        let direct = self.direct.map(straight).transpose()?;
+        if let Some(direct) = &direct {
+            direct.manager().expect_server(&server);
+        }
         let inner = Inner {
             pool: self.pool,
             side,
+            direct,
             sql,
             installation,
             adapters: self.adapters,
@@ -256,6 +273,16 @@ impl Builder {
         }
         Ok(engine)
     }
+}
+
+/// The pool that makes the listening session; a pooler that lends processes for a transaction would lose it.
+fn straight(target: Target) -> Result<Pool, DbError> {
+    if target.pooler() != Pooler::None {
+        let text =
+            "the direct connection says `pooler=transaction`: it must lead through no pooler";
+        return Err(TargetError::Conflict(text.to_owned()).into());
+    }
+    pool_of(target, 1)
 }
 
 fn default_actor() -> String {
@@ -302,6 +329,7 @@ impl Engine {
             signer: None,
             receipts: Vec::new(),
             restored: false,
+            direct: None,
         }
     }
 

@@ -189,6 +189,7 @@ mod tx;
 pub mod typed;
 mod undo;
 pub mod view;
+mod wake;
 mod worker;
 
 pub use approve::Approval;

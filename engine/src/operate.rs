@@ -52,6 +52,7 @@ impl Engine {
             let live = inner.live(&session, run).await?;
             inner.aftermath(&live, &hold).await;
         }
+        inner.wake_workers().await;
         inner.run_row(&session, run).await
     }
 
@@ -98,6 +99,7 @@ impl Engine {
             inner.rollback(&session).await;
         }
         result?;
+        inner.wake_workers().await;
         inner.run_row(&session, run).await
     }
 

@@ -130,7 +130,9 @@ impl Engine {
     /// [`Error::Stuck`]: rolled back, a person must act. The gate's refusals.
     pub async fn rewind(&self, run: Uuid, asked: &Rewind) -> Result<Rewound, Error> {
         let span = tracing::info_span!("rewind", %run, phase = asked.to.as_str());
-        self.rewind_asked(run, asked).instrument(span).await
+        let rewound = self.rewind_asked(run, asked).instrument(span).await?;
+        self.wake_workers().await;
+        Ok(rewound)
     }
 
     async fn rewind_asked(&self, run: Uuid, asked: &Rewind) -> Result<Rewound, Error> {

@@ -99,7 +99,10 @@ impl Start<'_> {
         let inner = &self.engine.inner;
         let session = inner.session().await?;
         let opening = Opening::new(&session, &self, None).await?;
-        inner.open_run(&session, &opening).await
+        let started = inner.open_run(&session, &opening).await?;
+        drop(session);
+        inner.wake_workers().await;
+        Ok(started)
     }
 
     /// Judges the start without opening anything: the phases in the order in which they would run.

@@ -36,6 +36,7 @@ pub struct Worker<'e> {
     engine: &'e Engine,
     concurrency: usize,
     until_idle: bool,
+    poll: Duration,
 }
 
 impl Engine {
@@ -45,6 +46,7 @@ impl Engine {
             engine: self,
             concurrency: 4,
             until_idle: false,
+            poll: IDLE,
         }
     }
 }
@@ -54,6 +56,14 @@ impl Worker<'_> {
     #[must_use]
     pub fn concurrency(mut self, concurrency: usize) -> Self {
         self.concurrency = concurrency.max(1);
+        self
+    }
+
+    /// Sets how long an idle worker waits before it looks for work again; 200 ms by default. With a way to listen
+    /// ([`Builder::direct`](crate::Builder::direct)) most work is found before.
+    #[must_use]
+    pub fn poll(mut self, poll: Duration) -> Self {
+        self.poll = poll.max(Duration::from_millis(1));
         self
     }
 
@@ -98,6 +108,7 @@ impl Worker<'_> {
         stopping: &watch::Receiver<bool>,
     ) {
         let active = Active::default();
+        let ear = inner.listen();
         metric::worker_slots(self.concurrency);
         metric::worker_busy(0);
         let mut pause = IDLE;
@@ -141,10 +152,11 @@ impl Worker<'_> {
                     }
                 }
             }
-            // Full or nothing to claim: go on when a run ends or after a while.
+            // Full or nothing to claim: go on when a run ends, when work is heard of, or after a while.
             tokio::select! {
                 Some(_) = tasks.join_next() => {}
-                () = tokio::time::sleep(IDLE) => {}
+                () = ear.work() => {}
+                () = tokio::time::sleep(self.poll) => {}
             }
         }
     }

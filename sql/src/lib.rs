@@ -185,6 +185,16 @@ pub const RUNS_WAITING: Statement = Statement {
     name: "runs_waiting",
     text: include_str!("../claim/runs_waiting.sql"),
 };
+/// Hears of work.
+pub const LISTEN_FOR_WORK: Statement = Statement {
+    name: "listen_for_work",
+    text: include_str!("../claim/listen_for_work.sql"),
+};
+/// Wakes the workers that listen.
+pub const TELL_OF_WORK: Statement = Statement {
+    name: "tell_of_work",
+    text: include_str!("../claim/tell_of_work.sql"),
+};
 /// Renews a worker's lease: worker, name, lease ms.
 pub const BEAT: Statement = Statement {
     name: "beat",
@@ -905,6 +915,8 @@ pub const STATEMENTS: &[Statement] = &[
     ENTER_START,
     READ_SETTINGS,
     RESTORE_SETTINGS,
+    LISTEN_FOR_WORK,
+    TELL_OF_WORK,
     BEAT,
     RUNS_WAITING,
     CLAIM,

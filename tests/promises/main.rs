@@ -38,4 +38,5 @@ mod telemetry;
 mod torture;
 mod transfer;
 mod waiting;
+mod wake;
 mod wire;

@@ -30,6 +30,9 @@ pub struct Args {
     /// How long a claim is good without a heartbeat [env: REDRESS_WORK_LEASE]
     #[arg(long, value_name = "TIME", default_value = "10s")]
     pub lease: Length,
+    /// How long an idle worker waits before it looks for work again [env: REDRESS_WORK_POLL]
+    #[arg(long, value_name = "TIME", default_value = "200ms")]
+    pub poll: Length,
     /// A program that gets every alert as JSON on its standard input; no shell is involved [env:
     /// REDRESS_WORK_ALERT_COMMAND]
     #[arg(long, value_name = "PROGRAM")]
@@ -78,7 +81,7 @@ pub async fn work(place: &Place, args: &Args) -> Result<Exit, Fail> {
         .notice(&format!("working, up to {concurrency} runs at once"));
     let served = serve(place, &engine, args.metrics.as_ref()).await?;
     let telling = tell(&engine, &config, &stopping)?;
-    let mut worker = engine.worker().concurrency(concurrency);
+    let mut worker = engine.worker().concurrency(concurrency).poll(args.poll.0);
     if args.until_idle {
         worker = worker.until_idle();
     }

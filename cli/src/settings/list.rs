@@ -193,6 +193,13 @@ pub const SETTINGS: &[Setting] = &[
         "10s",
     ),
     setting(
+        "work.poll",
+        "REDRESS_WORK_POLL",
+        Kind::Length,
+        &[(&["work"], "poll")],
+        "200ms",
+    ),
+    setting(
         "work.alert_command",
         "REDRESS_WORK_ALERT_COMMAND",
         Kind::Path,

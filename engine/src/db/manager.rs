@@ -8,6 +8,7 @@ use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 use tokio_postgres::{AsyncMessage, Client, Connection};
 
 use super::dial::dial;
@@ -155,6 +156,8 @@ where
 {
     let warnings = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&warnings);
+    let heard = Arc::new(Notify::new());
+    let hears = Arc::clone(&heard);
     let task = tokio::spawn(async move {
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
             match message {
@@ -164,6 +167,7 @@ where
                         kept.push(format!("{} [{}]", notice.message(), notice.code().code()));
                     }
                 }
+                Ok(AsyncMessage::Notification(_)) => hears.notify_one(),
                 Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(%error, "connection ended");
@@ -171,8 +175,11 @@ where
                 }
             }
         }
+        // The client learns of the end only when this task's half of the channel is gone.
+        drop(connection);
+        hears.notify_one();
     });
     let wire = task.abort_handle();
     let client = ClientWrapper::new(client, task);
-    Session::new(client, pooler, warnings, wire)
+    Session::new(client, pooler, warnings, heard, wire)
 }

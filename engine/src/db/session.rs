@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use deadpool_postgres::ClientWrapper;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row, RowStream, SimpleQueryMessage};
@@ -64,6 +65,7 @@ pub struct Session {
     /// The driver left named statements behind: they are dropped with the transaction, and the session after it.
     tainted: AtomicBool,
     described: tokio::sync::Mutex<HashMap<Box<str>, Arc<Typed>>>,
+    heard: Arc<Notify>,
     wire: AbortHandle,
 }
 
@@ -81,6 +83,7 @@ impl Session {
         client: ClientWrapper,
         pooler: Pooler,
         warnings: Arc<Mutex<Vec<String>>>,
+        heard: Arc<Notify>,
         wire: AbortHandle,
     ) -> Self {
         Self {
@@ -93,8 +96,17 @@ impl Session {
             describing: AtomicBool::new(false),
             tainted: AtomicBool::new(false),
             described: tokio::sync::Mutex::new(HashMap::new()),
+            heard,
             wire,
         }
+    }
+
+    /// Waits for the next notification of a channel that was listened to; false when the session is lost.
+    pub(crate) async fn notified(&self) -> bool {
+        if !self.is_closed() {
+            self.heard.notified().await;
+        }
+        !self.is_closed()
     }
 
     /// Makes a statement ready without keeping it.
