@@ -197,6 +197,13 @@ async fn kill_without_a_database_holds_this_machine_and_says_so() {
         (&json!("all"), &json!("fire"), &json!("test"))
     );
     cluster.start();
+    // A pooler between needs a moment to believe that the server is back.
+    let back = async {
+        while engine.switch().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    within(LIMIT, "the server is back", back).await;
     // The database was never told: this machine is held by its file alone.
     assert_eq!(engine.switch().await.unwrap().unwrap().state, "run");
     assert_eq!(

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::env;
 use std::fs;
 use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -44,7 +45,7 @@ impl Pooler {
             "[databases]\n* = host={} port={port} auth_user=postgres\n\
              [pgbouncer]\nlisten_addr =\nunix_socket_dir = {here}\nlisten_port = {PORT}\nunix_socket_mode = 0777\n\
              auth_type = trust\nauth_file = {here}/users\npool_mode = transaction\nmax_client_conn = 2000\n\
-             default_pool_size = 150\nserver_idle_timeout = 10\nlogfile = {here}/log\n{settings}\n",
+             default_pool_size = 150\nserver_login_retry = 1\nserver_idle_timeout = 10\nlogfile = {here}/log\n{settings}\n",
             socket.display(),
             here = dir.path().display(),
         );
@@ -64,7 +65,8 @@ impl Pooler {
         }
         let child = command.spawn().expect("a shell");
         let pooler = Self { child, dir };
-        let there = || pooler.socket().exists().then_some(());
+        // It is bound a moment before it listens.
+        let there = || UnixStream::connect(pooler.socket()).ok();
         until(LIMIT, there).unwrap_or_else(|| panic!("no pooler: {}", pooler.log()));
         pooler
     }
@@ -119,6 +121,11 @@ pub fn engine_url(direct: &str) -> String {
         .entry(server)
         .or_insert_with(|| Pooler::before(Path::new(&program), direct, ""))
         .url(direct)
+}
+
+/// Whether the engines of the tests reach their servers through a pooler.
+pub fn is_between() -> bool {
+    env::var_os("REDRESS_TEST_POOLER").is_some()
 }
 
 /// A pgbouncer of this machine, after trying to install one.

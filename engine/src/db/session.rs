@@ -11,12 +11,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use deadpool_postgres::ClientWrapper;
+use rand_core::{OsRng, RngCore};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row, RowStream, SimpleQueryMessage};
 
@@ -40,6 +42,11 @@ const DESCRIBE: &str = "begin; set local idle_in_transaction_session_timeout = '
 const FORGET_DRIVERS: &str = "do $redress$ declare one text; begin for one in select name from \
     pg_catalog.pg_prepared_statements where name ~ '^s[0-9]+$' loop execute pg_catalog.format('deallocate %I', one); \
     end loop; end $redress$";
+
+/// What a described text ends with, when it is not 0. A pooler that carries named statements itself (pgbouncer from 1.21)
+/// prepares a text once for all its clients and keeps it after their Close; when the type of a column changed under it,
+/// every later description of that text is refused. Of another text it knows nothing.
+static OTHERWISE: AtomicU64 = AtomicU64::new(0);
 
 /// What stands between us and the server.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -389,13 +396,29 @@ impl Session {
         }
         self.end_describing().await?;
         let outside = !self.inside.load(Ordering::Relaxed);
+        let mut typed = self.ask_types(sql, outside).await;
+        if is_stale(&typed) {
+            OTHERWISE.store(OsRng.next_u64() | 1, Ordering::Relaxed);
+            if outside {
+                typed = self.ask_types(sql, outside).await;
+            }
+        }
+        let typed = Arc::new(typed?);
+        if described.len() >= DESCRIBED_MAX {
+            described.clear();
+        }
+        described.insert(sql.into(), Arc::clone(&typed));
+        Ok(typed)
+    }
+
+    async fn ask_types(&self, sql: &str, outside: bool) -> Result<Typed, Error> {
         if outside {
             // Who asks may be dropped here: then the next asker, the pool or the server ends this transaction.
             self.describing.store(true, Ordering::Relaxed);
             self.inside.store(true, Ordering::Relaxed);
             self.client.batch_execute(DESCRIBE).await?;
         }
-        let statement = self.client.prepare(sql).await;
+        let statement = self.client.prepare(&otherwise(sql)).await;
         // Dropping it sends its Close now, while the same server process still listens to us.
         let typed = statement.map(|statement| Typed::of(sql, &statement));
         if typed.as_ref().is_ok_and(Typed::has_foreign_types) {
@@ -404,12 +427,7 @@ impl Session {
         if outside {
             self.end_describing().await?;
         }
-        let typed = Arc::new(typed?);
-        if described.len() >= DESCRIBED_MAX {
-            described.clear();
-        }
-        described.insert(sql.into(), Arc::clone(&typed));
-        Ok(typed)
+        typed
     }
 
     /// Ends the short transaction of [`Session::described`]; whoever holds the lock calls this.
@@ -487,6 +505,19 @@ enum Ready<'a> {
     Text(&'a str),
     Named(&'a tokio_postgres::Statement),
     Typed(Arc<Typed>),
+}
+
+fn otherwise(sql: &str) -> Cow<'_, str> {
+    match OTHERWISE.load(Ordering::Relaxed) {
+        0 => Cow::Borrowed(sql),
+        mark => Cow::Owned(format!("{sql}\n-- {mark:x}")),
+    }
+}
+
+/// Whether the server refused a plan that was made before a column's type changed.
+fn is_stale<T>(answer: &Result<T, Error>) -> bool {
+    let code = answer.as_ref().err().and_then(Error::code);
+    code == Some(&SqlState::FEATURE_NOT_SUPPORTED)
 }
 
 fn typed<'a>(

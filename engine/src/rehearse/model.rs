@@ -3,6 +3,7 @@
 //! **Invariant:** field names and their order are a contract; a new field goes to the end of its struct.
 
 use redress_ledger::Hash;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -33,13 +34,14 @@ impl Default for Options {
 }
 
 /// A rehearsal: every failure point, forward and back, in a transaction that was rolled back.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Rehearsal {
     /// The saga.
     pub saga: String,
     /// Its version.
     pub version: u32,
     /// The digest of the definition that was rehearsed.
+    #[schemars(with = "String")]
     pub definition: Hash,
     /// What it would act on.
     pub subject: Option<String>,
@@ -64,11 +66,13 @@ impl Rehearsal {
 }
 
 /// A place at which a run could fail.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Point {
     /// The phases that have committed, in order.
+    #[schemars(with = "Vec<String>")]
     pub committed: Vec<Name>,
     /// The phase that fails here; none when all have committed and the completed run is reverted.
+    #[schemars(with = "Option<String>")]
     pub fails_at: Option<Name>,
     /// What the planner says.
     pub actions: Vec<Planned>,
@@ -85,16 +89,18 @@ pub struct Point {
 }
 
 /// An action as it was planned.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Planned {
     /// The phase.
+    #[schemars(with = "String")]
     pub phase: Name,
     /// What is done about it.
+    #[schemars(with = "String")]
     pub action: Action,
 }
 
 /// Whether a point holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Everything is as it was, but for declared residue.
@@ -128,7 +134,7 @@ impl Verdict {
 }
 
 /// What was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
     /// A phase does not go forward with this input.
@@ -156,11 +162,12 @@ pub enum What {
 }
 
 /// One thing that does not hold.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Difference {
     /// What kind of thing.
     pub what: What,
     /// The phase whose way back it is.
+    #[schemars(with = "Option<String>")]
     pub phase: Option<Name>,
     /// The relation, or those that the phase writes.
     pub relation: Option<String>,
@@ -173,7 +180,7 @@ pub struct Difference {
 }
 
 /// Rows that a way back rightly leaves.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Residue {
     /// The relation.
     pub relation: String,
@@ -182,7 +189,7 @@ pub struct Residue {
 }
 
 /// A relation that was locked.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub struct Locked {
     /// The relation.
     pub relation: String,
@@ -191,7 +198,7 @@ pub struct Locked {
 }
 
 /// That nothing is left of the rehearsal.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Unchanged {
     /// The number of its transaction.
     pub transaction: String,

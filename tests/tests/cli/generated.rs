@@ -114,6 +114,18 @@ fn what_the_commands_answer_is_as_the_schemas_say() {
     fits("audit-verify", &kit.json(&["audit", "verify"], 0));
     fits("audit-window", &kit.json(&["audit", "window"], 0));
     fits("explain", &kit.json(&["explain", "RD0303"], 0));
+    let rehearsed = [
+        "rehearse",
+        "shop",
+        "--input",
+        r#"{"order": "o-1", "qty": 1, "fail": false}"#,
+    ];
+    fits("rehearse", &kit.json(&rehearsed, 0));
+    let examined = kit.run(&["--json", "doctor"]);
+    fits(
+        "doctor",
+        &serde_json::from_str(&examined.out).expect("JSON"),
+    );
     kit.ok(&["hold", "saga:shop", "--reason", "wait"]);
     kit.ok(&["kill", "--reason", "stop"]);
     fits("status", &kit.json(&["status"], 3));

@@ -2,6 +2,7 @@
 //! a command puts its answer together itself. `schemas/` has them as files, and real answers are held against them.
 
 use redress::check::CheckReport;
+use redress::rehearse::Rehearsal;
 use redress::view::{Attention, LogLine, RunLine, RunView, SagaLine};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -34,6 +35,8 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("audit-verify", audit_verify()),
         ("audit-window", audit_window()),
         ("explain", explain()),
+        ("rehearse", rehearse()),
+        ("doctor", doctor()),
     ]
 }
 
@@ -309,6 +312,49 @@ fn explain() -> Value {
     answer(
         "explain",
         "The answer of `redress explain CODE`",
+        &members,
+        Map::new(),
+    )
+}
+
+fn rehearse() -> Value {
+    let mut shape = generator().into_root_schema_for::<Rehearsal>().to_value();
+    let whole = answer(
+        "rehearse",
+        "The answer of `redress rehearse`",
+        &[],
+        Map::new(),
+    );
+    for member in ["$id", "title"] {
+        shape[member] = whole[member].clone();
+    }
+    for member in ["schema", "errors"] {
+        shape["properties"][member] = whole["properties"][member].clone();
+        let required = shape["required"].as_array_mut().expect("a list");
+        required.push(member.into());
+    }
+    shape
+}
+
+fn doctor() -> Value {
+    let states = ["ok", "unknown", "warn", "fail"];
+    let check = object(&[
+        ("check", text()),
+        ("state", json!({"enum": states})),
+        ("found", text()),
+        ("means", or_null(text())),
+        ("next", or_null(text())),
+        ("code", or_null(text())),
+        ("runbook", or_null(text())),
+    ]);
+    let members = [
+        ("ok", truth()),
+        ("counts", object(&states.map(|state| (state, whole())))),
+        ("checks", list(check)),
+    ];
+    answer(
+        "doctor",
+        "The answer of `redress doctor`",
         &members,
         Map::new(),
     )
