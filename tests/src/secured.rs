@@ -65,8 +65,15 @@ pub struct Secured {
 }
 
 impl Secured {
-    /// Starts it. `installer` may create roles and owns the database `shop`; `certain` needs a certificate too.
-    pub fn start() -> Self {
+    /// Starts it. `installer` may create roles and owns the database `shop`; `certain` needs a certificate too. `None`,
+    /// said loudly, where the server's binaries were built without TLS.
+    pub fn start() -> Option<Self> {
+        let library = TestCluster::shared().query_text("postgres", "show ssl_library");
+        if library.is_empty() {
+            let bin = TestCluster::binaries().bin.display();
+            eprintln!("NOT TRIED: the server in {bin} was built without TLS");
+            return None;
+        }
         let dir = TempDir::new().expect("a folder");
         let served = tempfile::Builder::new().prefix("rs-").tempdir_in("/tmp");
         let served = served.expect("a folder");
@@ -106,11 +113,11 @@ impl Secured {
             .start();
         cluster.query_text("postgres", ROLES);
         cluster.query_text("postgres", "create database shop owner installer");
-        Self {
+        Some(Self {
             cluster,
             dir,
             served,
-        }
+        })
     }
 
     /// Shows another certificate from now on: `server`, `expired` or `own`.

@@ -100,7 +100,14 @@ impl PrivateCluster {
         if self.wait_ready(pid, end)? {
             return Ok(());
         }
-        self.stop_locked(Stop::Immediate)?;
+        // Waited for however short the limit: one that is given up must not meet the next one in the folder.
+        let limit = self.limit.max(GIVE_UP_LIMIT);
+        stop_server(
+            &self.description.data,
+            &mut self.child,
+            Stop::Immediate,
+            limit,
+        )?;
         Err(ClusterError::StartDeadline {
             log: self.log_path(),
             limit: self.limit,
@@ -357,3 +364,5 @@ fn log_tail(log: &Path) -> String {
 const LOG_TAIL_BYTES: u64 = 4096;
 /// How long a server that was found running may take to let us in.
 const FOUND_LIMIT: Duration = Duration::from_secs(10);
+/// How long a server that did not start in time may take to end.
+const GIVE_UP_LIMIT: Duration = Duration::from_secs(10);
