@@ -287,8 +287,14 @@ pub(super) fn stop_server(
     postmaster::signal(pid, signal)?;
     // A postmaster that somebody froze would not hear it.
     postmaster::signal(pid, Signal::CONT)?;
+    let mut told = Instant::now();
     let gone = wait::until(limit, || {
         collect(child);
+        // Nor one that has just begun, where whoever started us had the signal ignored; to hear it twice is no harm.
+        if told.elapsed() > TELL_AGAIN && child.is_some() {
+            let _ = postmaster::signal(pid, signal);
+            told = Instant::now();
+        }
         // Where nobody collects ended processes, the number stays; the file does not.
         let running =
             postmaster::look(data).is_ok_and(|found| matches!(found, Found::Running { .. }));
@@ -366,3 +372,5 @@ const LOG_TAIL_BYTES: u64 = 4096;
 const FOUND_LIMIT: Duration = Duration::from_secs(10);
 /// How long a server that did not start in time may take to end.
 const GIVE_UP_LIMIT: Duration = Duration::from_secs(10);
+/// After so long a server that is to end is told so again.
+const TELL_AGAIN: Duration = Duration::from_millis(500);
