@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use redress::archive::Archives;
@@ -590,7 +589,8 @@ fn restored(from: &Lab, to: &TestCluster) -> Option<TestDatabase> {
         );
         return None;
     }
-    let dumped = Command::new(dump)
+    let dumped = TestCluster::binaries()
+        .command("pg_dump")
         .args(["--inserts", "--dbname", from.url()])
         .output()
         .expect("pg_dump runs");

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use shell::{Followed, Reader, root};
 
-use crate::kit::Kit;
+use crate::kit::{Kit, has_python};
 
 /// Follows a page of the repository in an empty folder; what it takes out itself must be what is known here.
 #[track_caller]
@@ -240,7 +240,13 @@ fn the_releases_page_works_word_by_word() {
 
 #[test]
 fn the_pipelines_page_works_word_by_word() {
-    follow_example("pipeline", &[]);
+    if has_python() {
+        follow_example("pipeline", &[]);
+    } else {
+        eprintln!(
+            "NOT TRIED: the pipeline's page has a web hook in Python, and there is no python3"
+        );
+    }
 }
 
 #[test]

@@ -210,6 +210,12 @@ pub fn ended(command: &mut Command) -> Ran {
     }
 }
 
+/// Whether this machine has Python, which only examples and strangers use.
+pub fn has_python() -> bool {
+    let asked = Command::new("python3").arg("--version").output();
+    asked.is_ok_and(|output| output.status.success())
+}
+
 /// Runs a command with something on its standard input.
 pub fn fed(command: &mut Command, input: &[u8]) -> Ran {
     let mut child = command

@@ -51,6 +51,10 @@ fn fetch(cache: &Path, apt: &mut Apt) -> Result<(), String> {
     let (major, packages) = first?;
     let staged = Staged::new(cache, &format!("deb-{major}"))?;
     extract(&packages, staged.path())?;
+    // Only for whoever copies or dumps it: a server is one without them too.
+    if let Ok(tools) = apt.download(&client(major)) {
+        extract(&tools, staged.path())?;
+    }
     let bin = staged
         .path()
         .join(format!("usr/lib/postgresql/{major}/bin"));
@@ -78,6 +82,11 @@ fn fetch(cache: &Path, apt: &mut Apt) -> Result<(), String> {
 /// The package with `postgres` and `initdb`.
 fn server(major: u32) -> String {
     format!("postgresql-{major}")
+}
+
+/// The package with `pg_basebackup` and `pg_dump`.
+fn client(major: u32) -> String {
+    format!("postgresql-client-{major}")
 }
 
 /// apt, with the system's package lists or with private ones.
@@ -172,14 +181,19 @@ fn extract(package: &Path, root: &Path) -> Result<(), String> {
     call(Command::new("dpkg").arg("-x").arg(package).arg(root)).map(drop)
 }
 
-/// The libraries that the server and initdb need and the loader does not find.
+/// The libraries that the server and its tools need and the loader does not find.
 fn missing_libraries(bin: &Path, libraries: &[PathBuf]) -> Result<BTreeSet<String>, String> {
     let path = std::env::join_paths(libraries).map_err(|error| error.to_string())?;
     let mut missing = BTreeSet::new();
-    for name in ["postgres", "initdb"] {
+    for name in ["postgres", "initdb", "pg_basebackup", "pg_dump"] {
+        let program = bin.join(name);
+        // The tools are not always fetched; a server without these two is none.
+        if name.starts_with("pg_") && !program.exists() {
+            continue;
+        }
         let said = call(
             Command::new("ldd")
-                .arg(bin.join(name))
+                .arg(program)
                 .env("LD_LIBRARY_PATH", &path)
                 .env("LC_ALL", "C"),
         )?;
