@@ -5,7 +5,6 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use redress_cli::cluster::{Account, Binaries, ClusterError, Options, PrivateCluster, Stop};
@@ -282,7 +281,7 @@ fn follow(data: &Path, socket: &Path, port: u16, binaries: &Binaries, account: A
     fs::create_dir(data).expect("the folder of a new test server is empty");
     fs::set_permissions(data, fs::Permissions::from_mode(0o700)).expect("a mode can be set");
     account.own(data).expect("the folder can be given away");
-    let mut command = Command::new(binaries.bin.join("pg_basebackup"));
+    let mut command = binaries.command("pg_basebackup");
     command
         .arg("--host")
         .arg(socket)

@@ -23,4 +23,6 @@ class Hook(http.server.BaseHTTPRequestHandler):
         pass
 
 
-http.server.HTTPServer(("127.0.0.1", 8799), Hook).serve_forever()
+server = http.server.HTTPServer(("127.0.0.1", 8799), Hook)
+HEARD.touch()  # it listens from here on
+server.serve_forever()
