@@ -64,7 +64,8 @@ impl Reader {
     #[track_caller]
     pub fn follow(&self, name: &str, page: &str) -> Followed {
         let steps = steps(page);
-        let mut script = String::from("shopt -s expand_aliases\n");
+        let mut script =
+            String::from("shopt -s expand_aliases\ntrap 'kill $(jobs -p) 2>/dev/null; :' EXIT\n");
         let mut followed = Followed {
             typed: 0,
             untried: Vec::new(),
