@@ -46,8 +46,10 @@ async fn opened(engine: &Engine) {
     start.open().await.expect("opened");
 }
 
-fn completed(lab: &Lab) -> String {
-    lab.sql("select count(*) from redress.run where state = 'completed'")
+#[track_caller]
+fn completes(lab: &Lab, runs: &str) {
+    let completed = "select count(*) from redress.run where state = 'completed'";
+    eventually(LIMIT, "it is done", || lab.sql(completed) == runs);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,13 +58,13 @@ async fn a_worker_that_listens_finds_work_without_polling() {
     let (engine, stop, worker) = idle(&lab, lab.url()).await;
     for expected in ["1", "2"] {
         opened(&engine).await;
-        eventually(LIMIT, "it is done", || completed(&lab) == expected);
+        completes(&lab, expected);
     }
     // One that was opened in somebody's own transaction is told of by hand; to another process's worker it is the same.
     let other = lab.builder(lab.url()).build().await.expect("an engine");
     opened(&other).await;
     engine.wake_workers().await;
-    eventually(LIMIT, "it is done", || completed(&lab) == "3");
+    completes(&lab, "3");
     stop.send_replace(true);
     worker.await.expect("ended");
     eventually(LIMIT, "nobody listens", || lab.sql(EARS) == "0");
@@ -77,9 +79,9 @@ async fn a_listening_session_that_is_cut_is_made_anew() {
     assert_eq!(lab.sql(cut), "1");
     // Opened while nobody listens: it is looked for when somebody does again.
     opened(&engine).await;
-    eventually(LIMIT, "it is done", || completed(&lab) == "1");
+    completes(&lab, "1");
     opened(&engine).await;
-    eventually(LIMIT, "it is done", || completed(&lab) == "2");
+    completes(&lab, "2");
     stop.send_replace(true);
     worker.await.expect("ended");
 }
@@ -93,7 +95,7 @@ async fn behind_a_pooler_a_worker_listens_on_the_direct_way() {
     let pooler = Pooler::before(&program, lab.url(), "default_pool_size = 24");
     let (engine, stop, worker) = idle(&lab, &pooler.url(lab.url())).await;
     opened(&engine).await;
-    eventually(LIMIT, "it is done", || completed(&lab) == "1");
+    completes(&lab, "1");
     stop.send_replace(true);
     worker.await.expect("ended");
 }
@@ -127,7 +129,7 @@ async fn without_a_way_to_listen_polling_finds_the_work() {
     let working = engine.clone();
     let worker = tokio::spawn(async move { working.worker().run(stopping).await });
     opened(&engine).await;
-    eventually(LIMIT, "it is done", || completed(&lab) == "1");
+    completes(&lab, "1");
     stop.send_replace(true);
     worker.await.expect("ended").expect("it worked");
 }

@@ -129,7 +129,6 @@ pub fn pool_of(target: Target, size: usize) -> Result<Pool, DbError> {
         .max_size(size)
         .runtime(Runtime::Tokio1)
         .recycle_timeout(Some(RECYCLE_TIMEOUT))
-        .runtime(deadpool::Runtime::Tokio1)
         .wait_timeout(Some(WAIT_TIMEOUT))
         .build()
         .map_err(|error| DbError::Unreachable(error.to_string()))
