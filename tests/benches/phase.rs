@@ -81,30 +81,33 @@ fn main() {
     });
 }
 
-/// Server and client CPU per transaction at 16 in flight: not moved by what else the machine does.
+/// Server and client CPU per transaction: moved less by what else the machine does.
 async fn cpu(cluster: &TestCluster, url: &str, seconds: u64) {
-    let time = Duration::from_secs(seconds);
-    let (engine, clients) = (engine(url, 20).await, clients(url, 16).await);
-    saga(&engine, 16, WARM_UP).await;
-    plain(&clients, WARM_UP).await;
-    for name in ["saga", "plain"] {
-        let (server, client) = (
-            children_ticks(cluster.postmaster()),
-            ticks(std::process::id()),
+    for in_flight in IN_FLIGHT {
+        let time = Duration::from_secs(seconds);
+        let (engine, clients) = (
+            engine(url, in_flight + 4).await,
+            clients(url, in_flight).await,
         );
-        let rate = if name == "saga" {
-            saga(&engine, 16, time).await
-        } else {
-            plain(&clients, time).await
-        };
-        // Sessions of the pools have ended or not; what they used is counted in their parent when they have.
-        let count = rate * seconds as f64;
-        let us = |ticks: u64| ticks as f64 * 10_000.0 / count;
-        println!(
-            "{name}: {rate:.0} tx/s, server {:.0} us/tx, client {:.0} us/tx",
-            us(children_ticks(cluster.postmaster()) - server),
-            us(ticks(std::process::id()) - client)
-        );
+        saga(&engine, in_flight, WARM_UP).await;
+        plain(&clients, WARM_UP).await;
+        floor(&clients, WARM_UP).await;
+        for name in ["saga", "floor", "plain"] {
+            let server = children_ticks(cluster.postmaster());
+            let client = ticks(std::process::id());
+            let rate = match name {
+                "saga" => saga(&engine, in_flight, time).await,
+                "floor" => floor(&clients, time).await,
+                _ => plain(&clients, time).await,
+            };
+            // Sessions of the pools have ended or not; what they used is counted in their parent when they have.
+            let us = |ticks: u64| ticks as f64 * 10_000.0 / (rate * seconds as f64);
+            println!(
+                "{in_flight:>2} in flight, {name}: {rate:.0} tx/s, server {:.0} us/tx, client {:.0} us/tx",
+                us(children_ticks(cluster.postmaster()) - server),
+                us(ticks(std::process::id()) - client)
+            );
+        }
     }
 }
 
