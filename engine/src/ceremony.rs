@@ -17,7 +17,8 @@ use crate::crash;
 use crate::db::{DbError, Session};
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
-use crate::tx::{Commit, LogHead, end};
+use crate::system_log::LogHead;
+use crate::tx::{Commit, end};
 
 /// The log of whose keys count.
 pub(crate) const KEYS_LOG: &str = "keys";

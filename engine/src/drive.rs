@@ -18,13 +18,14 @@ use crate::definition::Phase;
 use crate::engine::{Inner, Loan};
 use crate::error::Error;
 use crate::failure::{Cutoff, Outcome as Failed};
+use crate::fate::Fate;
 use crate::metric;
 use crate::outside::{Settled, Try};
 use crate::phase::{Attempt, add_output};
 use crate::run::{Live, RunRow};
 use crate::survey::PROOF_VOID;
 use crate::telemetry::{DbTold, Told};
-use crate::tx::{COMMIT_ANSWER_MAX, Fate};
+use crate::tx::COMMIT_ANSWER_MAX;
 
 /// Claims of one run without progress before it is held as poison.
 pub const CLAIMS_MAX: i32 = 8;

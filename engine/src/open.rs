@@ -18,6 +18,7 @@ use crate::db::{DbError, Session};
 use crate::definition::Definition;
 use crate::engine::Inner;
 use crate::error::Error;
+use crate::fate::Fate;
 use crate::log::Pages;
 use crate::metric;
 use crate::phase::{Attempt, Limits, concluded, index_of, moved_on, push_committed};
@@ -25,7 +26,7 @@ use crate::run::{Live, RunRow};
 use crate::snapshot::check_expectations;
 use crate::start::{OPEN_MS, Opening, Started, push_opened, same_run, start_error};
 use crate::telemetry::DbTold;
-use crate::tx::{Commit, Fate, Moved, finish};
+use crate::tx::{Commit, Moved, finish};
 
 pub(crate) enum Eager {
     Committed(Box<Live>),

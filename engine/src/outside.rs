@@ -25,11 +25,12 @@ use crate::drive::{Left, Step, judge};
 use crate::engine::{Inner, Loan};
 use crate::error::Error;
 use crate::external::{ActError, ExternalAdapter, ExternalCall, Probe, tamed, tamed_fields};
-use crate::log::{Intent, Pages};
+use crate::log::Pages;
 use crate::metric;
 use crate::name::Name;
 use crate::phase::{Attempt, concluded, panic_text, push_committed};
 use crate::run::{Live, keep};
+use crate::story::Intent;
 use crate::tx::{Moved, finish};
 
 /// The most times that a probe is asked before its "unknown" counts.

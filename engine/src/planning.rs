@@ -15,11 +15,12 @@ use crate::db::{DbError, Session};
 use crate::definition::Definition;
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
-use crate::log::{Pages, Story};
+use crate::log::Pages;
 use crate::name::Name;
 use crate::operate::{same_head, wrong_state};
 use crate::plan::{self, Action, Cause, CauseKind, History, Plan, Policy};
 use crate::run::{Live, RunRow};
+use crate::story::Story;
 use crate::tx::{Moved, hash_at};
 
 /// A plan that is stored.

@@ -23,7 +23,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::apply::unsigned;
-use crate::compensate::{Unwind, Unwound, is_gate, longest, push_started};
+use crate::compensate::{Unwind, Unwound, is_gate, longest};
 use crate::crash;
 use crate::db::{DbError, Session};
 use crate::definition::Then;
@@ -39,6 +39,7 @@ use crate::planning::StoredPlan;
 use crate::run::{Live, RunRow};
 use crate::telemetry::Told;
 use crate::tx::{Entered, Moved};
+use crate::unwind::push_started;
 
 /// How long somebody else's work on a half-done rewind is waited for.
 const REPAIR_MAX: Duration = Duration::from_secs(60);

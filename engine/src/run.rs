@@ -15,7 +15,8 @@ use crate::db::{DbError, Session};
 use crate::definition::Definition;
 use crate::engine::{Inner, Loaded};
 use crate::error::Error;
-use crate::log::{LogError, Story};
+use crate::log::LogError;
+use crate::story::Story;
 use crate::tx::state_of;
 
 /// Values larger than this live in a blob beside their record.

@@ -18,10 +18,11 @@ use crate::db::{DbError, Session};
 use crate::definition::Phase;
 use crate::engine::{Engine, Inner, Loaded, Loan};
 use crate::error::Error;
-use crate::log::{Pages, Story};
+use crate::log::Pages;
 use crate::open::Eager;
 use crate::phase::Limits;
 use crate::run::{Blob, Live, RunRow, context_of, keep};
+use crate::story::Story;
 use crate::tx::Entered;
 
 /// Longest key.

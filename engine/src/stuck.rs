@@ -6,7 +6,7 @@ use redress_ledger::Kind;
 use redress_ledger::state::Event;
 use serde_json::json;
 
-use crate::compensate::{Unwind, push_started};
+use crate::compensate::Unwind;
 use crate::db::Session;
 use crate::engine::Inner;
 use crate::error::Error;
@@ -14,6 +14,7 @@ use crate::failure::Cutoff;
 use crate::log::Pages;
 use crate::run::Live;
 use crate::tx::{Entered, Moved};
+use crate::unwind::push_started;
 
 impl Inner {
     /// Records that a compensation could not finish: the run is stuck and held, and somebody is told.

@@ -4,14 +4,15 @@
 //! nobody can `?` past doubt.
 //!
 //! **What can go wrong:** the connection breaks after the last flight left: in doubt. COMMIT answers with an error or
-//! with warning 01000: in doubt too. [`Inner::fate`] takes the run's row lock first and reads the log then; a plain
-//! read would show nothing while the old backend still waits.
+//! with warning 01000: in doubt too. What became of it is found out by `fate`.
+//!
+//! **Not here:** logs that belong to no run (`system_log`).
 
 use std::task::Poll;
 use std::time::Duration;
 
+use redress_ledger::Hash;
 use redress_ledger::state::State;
-use redress_ledger::{Encoded, Hash, Kind, Record};
 use redress_sql as sql;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -20,25 +21,16 @@ use uuid::Uuid;
 use crate::crash;
 use crate::db::{DbError, Session};
 use crate::engine::Inner;
-use crate::error::Error;
-use crate::log::{LogError, Pages};
-use crate::metric;
-use crate::telemetry::DbTold;
+use crate::log::Pages;
 
 /// Longest wait for a lock in a transaction that is no phase.
-const RECORD_LOCK_MS: i32 = 5_000;
+pub(crate) const RECORD_LOCK_MS: i32 = 5_000;
 /// Longest statement in a transaction that is no phase.
-const RECORD_STATEMENT_MS: i32 = 30_000;
+pub(crate) const RECORD_STATEMENT_MS: i32 = 30_000;
 /// Longest silence inside a transaction that is no phase.
-const RECORD_IDLE_MS: i32 = 10_000;
-/// How long the fate of a commit may stay unknown before the caller is told so.
-const FATE_WAIT_MS: i32 = 60_000;
+pub(crate) const RECORD_IDLE_MS: i32 = 10_000;
 /// How long the answers to a record and its COMMIT are waited for; then the commit is in doubt and the wire given up.
 pub(crate) const COMMIT_ANSWER_MAX: Duration = Duration::from_secs(15);
-/// How often a lost connection may stand between us and a fate: ten seconds, enough for a server that restarts.
-const FATE_TRIES_MAX: u32 = 100;
-/// Pause before it is asked for again.
-const FATE_PAUSE: Duration = Duration::from_millis(100);
 /// How long the answer to ROLLBACK is waited for.
 const ROLLBACK_MAX: Duration = Duration::from_secs(5);
 
@@ -52,16 +44,6 @@ pub enum Commit<T> {
     Aborted(DbError),
     /// Whether it stands is not known.
     InDoubt(DbError),
-}
-
-/// What became of a commit in doubt.
-#[derive(Debug)]
-pub(crate) enum Fate {
-    Committed,
-    /// It did not commit and cannot any more: the epoch was raised.
-    Not {
-        epoch: i64,
-    },
 }
 
 /// What the entry functions return.
@@ -302,7 +284,7 @@ impl Inner {
             .await
     }
 
-    async fn enter_run_waiting(
+    pub(crate) async fn enter_run_waiting(
         &self,
         session: &Session,
         run: Uuid,
@@ -349,256 +331,4 @@ impl Inner {
     pub(crate) async fn rollback(&self, session: &Session) {
         roll_back(session).await;
     }
-
-    /// Finds out what became of a commit in doubt that was made under an epoch.
-    pub(crate) async fn fate(
-        &self,
-        run: Uuid,
-        epoch: i64,
-        seq: i64,
-        hash: Hash,
-    ) -> Result<Fate, Error> {
-        let mut fate = self.fate_once(run, epoch, seq, hash).await;
-        for _ in 1..FATE_TRIES_MAX {
-            if !fate.as_ref().is_err_and(Error::is_lost) {
-                break;
-            }
-            tokio::time::sleep(FATE_PAUSE).await;
-            fate = self.fate_once(run, epoch, seq, hash).await;
-        }
-        metric::doubt_resolved(match &fate {
-            Ok(Fate::Committed) => "committed",
-            Ok(Fate::Not { .. }) => "not_committed",
-            Err(_) => "unknown",
-        });
-        fate
-    }
-
-    /// The row lock first, then the log.
-    async fn fate_once(&self, run: Uuid, epoch: i64, seq: i64, hash: Hash) -> Result<Fate, Error> {
-        let session = self.apart().await?;
-        let entered = self
-            .enter_run_waiting(&session, run, None, false, FATE_WAIT_MS)
-            .await;
-        let entered = match entered {
-            Err(error) if error.sqlstate() == Some("55P03") => return Err(Error::Unknown(error)),
-            other => other?,
-        };
-        let fate = self
-            .read_fate(&session, run, epoch, seq, hash, &entered)
-            .await;
-        if !matches!(fate, Ok(Fate::Not { .. })) {
-            self.rollback(&session).await;
-        }
-        fate
-    }
-
-    async fn read_fate(
-        &self,
-        session: &Session,
-        run: Uuid,
-        epoch: i64,
-        seq: i64,
-        hash: Hash,
-        entered: &Entered,
-    ) -> Result<Fate, Error> {
-        let at = session
-            .query_opt(self.sql.text(sql::RECORD_HASH_AT), &[&run, &seq])
-            .await
-            .map_err(DbError::from)?;
-        if let Some(row) = at
-            && hash_at(&row, 0)? == hash
-        {
-            return Ok(Fate::Committed);
-        }
-        if entered.epoch > epoch {
-            // Somebody else has the run by now: we are fenced already, and theirs is not ours to raise.
-            self.rollback(session).await;
-            return Ok(Fate::Not { epoch });
-        }
-        // It did not commit: fence whatever may still be on its way, in this same transaction.
-        let raise = session
-            .prepare_cached(self.sql.text(sql::ENTER_RUN))
-            .await
-            .map_err(DbError::from)?;
-        let row = session
-            .query_one(
-                &raise,
-                &[
-                    &run,
-                    &Some(entered.epoch),
-                    &true,
-                    &RECORD_STATEMENT_MS,
-                    &RECORD_LOCK_MS,
-                    &RECORD_IDLE_MS,
-                ],
-            )
-            .await
-            .map_err(DbError::from)?;
-        let raised = Entered::from_row(&row)?;
-        session
-            .batch_execute("commit")
-            .await
-            .map_err(DbError::from)?;
-        Ok(Fate::Not {
-            epoch: raised.epoch,
-        })
-    }
-
-    /// Ends a transaction that is no phase, and resolves doubt before it returns.
-    pub(crate) async fn settle(
-        &self,
-        session: &Session,
-        entered: &Entered,
-        pages: &Pages<'_>,
-        moved: &Moved<'_>,
-    ) -> Result<(), Error> {
-        match finish(self, session, entered, pages, moved).await {
-            Commit::Done(()) => Ok(()),
-            Commit::Aborted(error) => Err(error.into()),
-            Commit::InDoubt(error) => {
-                tracing::warn!(error = %DbTold(&error), code = error.code(), run = %pages.run(), "commit in doubt");
-                let fate = self.fate(pages.run(), entered.epoch, pages.seq, pages.head);
-                match fate.await? {
-                    Fate::Committed => Ok(()),
-                    Fate::Not { .. } => Err(error.into()),
-                }
-            }
-        }
-    }
-
-    /// Locks the system log, lets `build` add records to it and to the tables, and commits.
-    pub(crate) async fn with_system_log<T>(
-        &self,
-        session: &Session,
-        at_switch: Option<i64>,
-        records: Vec<(Kind, serde_json::Value)>,
-        value: T,
-    ) -> Result<T, Error> {
-        self.append_system(session, at_switch, records).await?;
-        match end(session, async { Ok(()) }).await {
-            Commit::Done(()) => Ok(value),
-            Commit::Aborted(error) => Err(Error::Unknown(error)),
-            Commit::InDoubt(error) => {
-                metric::doubt_resolved("unknown");
-                Err(Error::Unknown(error))
-            }
-        }
-    }
-
-    /// Adds records to the system log inside the transaction that is open on the session.
-    pub(crate) async fn append_system(
-        &self,
-        session: &Session,
-        at_switch: Option<i64>,
-        records: Vec<(Kind, serde_json::Value)>,
-    ) -> Result<(), Error> {
-        let mut head = self.enter_log(session, SYSTEM_LOG).await?;
-        head.switch_no = at_switch.unwrap_or(head.switch_no);
-        self.append_log(session, SYSTEM_LOG, &head, records).await
-    }
-
-    /// Locks a log that belongs to no run, inside the transaction that is open on the session.
-    pub(crate) async fn enter_log(
-        &self,
-        session: &Session,
-        log: &'static str,
-    ) -> Result<LogHead, Error> {
-        let enter = self.prepare(session, sql::ENTER_SYSTEM).await?;
-        let limits: [&(dyn ToSql + Sync); 4] =
-            [&log, &RECORD_STATEMENT_MS, &RECORD_LOCK_MS, &RECORD_IDLE_MS];
-        let row = session
-            .query_one(&enter, &limits)
-            .await
-            .map_err(DbError::from)?;
-        Ok(LogHead {
-            generation: self.installation.generation,
-            run: row.try_get(0).map_err(DbError::from)?,
-            seq: row.try_get(1).map_err(DbError::from)?,
-            head: hash_at(&row, 2)?,
-            at: row.try_get(3).map_err(DbError::from)?,
-            switch_no: row.try_get(4).map_err(DbError::from)?,
-        })
-    }
-
-    /// Adds records behind the head of a log that was entered.
-    pub(crate) async fn append_log(
-        &self,
-        session: &Session,
-        log: &'static str,
-        entered: &LogHead,
-        records: Vec<(Kind, serde_json::Value)>,
-    ) -> Result<(), Error> {
-        let mut next = entered.clone();
-        let mut bytes = Vec::new();
-        for (kind, body) in records {
-            bytes.push(self.next_of(&mut next, kind, body)?.1.bytes);
-        }
-        self.append_bytes(session, log, entered.seq, &bytes).await
-    }
-
-    /// The next record of a log that was entered; its head moves on.
-    pub(crate) fn next_of(
-        &self,
-        head: &mut LogHead,
-        kind: Kind,
-        body: serde_json::Value,
-    ) -> Result<(Record, Encoded), Error> {
-        let record = Record {
-            v: redress_ledger::record::VERSION,
-            origin: self.installation.origin.clone(),
-            generation: head.generation,
-            run: head.run,
-            epoch: 0,
-            switch_no: head.switch_no,
-            seq: head.seq + 1,
-            prev: head.head,
-            kind,
-            at: head.at.clone(),
-            actor: self.actor.clone(),
-            engine: crate::log::ENGINE.to_owned(),
-            policy: None,
-            idem: None,
-            body,
-        };
-        let encoded = record.encode().map_err(|source| LogError::Record {
-            seq: record.seq,
-            run: record.run,
-            source,
-        })?;
-        head.seq += 1;
-        head.head = encoded.hash;
-        Ok((record, encoded))
-    }
-
-    /// Adds encoded records behind the head of a log that was entered.
-    pub(crate) async fn append_bytes(
-        &self,
-        session: &Session,
-        log: &'static str,
-        seq: i64,
-        bytes: &[Vec<u8>],
-    ) -> Result<(), Error> {
-        let append = self.prepare(session, sql::APPEND_SYSTEM).await?;
-        let slices: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
-        session
-            .query_one(&append, &[&log, &seq, &slices])
-            .await
-            .map_err(DbError::from)?;
-        Ok(())
-    }
-}
-
-/// The log of what people did that belongs to no run.
-const SYSTEM_LOG: &str = "system";
-
-/// Where a log that belongs to no run ends, its row locked.
-#[derive(Clone, Debug)]
-pub(crate) struct LogHead {
-    pub generation: i64,
-    pub run: Uuid,
-    pub seq: i64,
-    pub head: Hash,
-    pub at: String,
-    pub switch_no: i64,
 }

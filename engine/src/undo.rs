@@ -24,10 +24,11 @@ use crate::error::Error;
 use crate::external::{
     ActError, ExternalAdapter, ExternalCall, Probe, Undo, WayBack, tamed, tamed_fields,
 };
-use crate::log::{Intent, Pages};
+use crate::log::Pages;
 use crate::outside::{asked, awaited};
 use crate::plan::{Action, PlannedAction};
 use crate::run::{Live, keep};
+use crate::story::Intent;
 use crate::tx::Moved;
 
 /// What is to be taken back.

@@ -17,8 +17,8 @@ use super::model::{Fault, Findings};
 use super::stream::Stored;
 use crate::definition::Definition;
 use crate::error::Error;
-use crate::log::Story;
 use crate::run::RunRow;
+use crate::story::Story;
 
 /// The code of a stored hash that is not that of the bytes, as the ledger's verifier gives it.
 const HASH_CODE: &str = "RD0650";

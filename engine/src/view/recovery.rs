@@ -13,9 +13,9 @@ use crate::db::Session;
 use crate::definition::Definition;
 use crate::engine::Inner;
 use crate::error::Error;
-use crate::log::Story;
 use crate::planning::StoredPlan;
 use crate::run::{Live, RunRow};
+use crate::story::Story;
 
 /// Why a plan is made that nobody gave a reason for.
 const REASON: &str = "asked for by an operator";

@@ -13,9 +13,10 @@ use crate::consent::Consents;
 use crate::definition::{Definition, Phase};
 use crate::error::Error;
 use crate::hold::Hold;
-use crate::log::{LogError, Story};
+use crate::log::LogError;
 use crate::planning::StoredPlan;
 use crate::run::RunRow;
+use crate::story::Story;
 
 /// Whether a hold in force stops this run.
 pub(super) fn bears(hold: &Hold, row: &RunRow) -> bool {

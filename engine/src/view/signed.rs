@@ -12,10 +12,11 @@ use serde_json::Value;
 use super::{ActionView, ApprovalView, PlanState, PlanView, RecordView};
 use crate::error::Error;
 use crate::keyring::Trusted;
-use crate::log::{LogError, Story};
+use crate::log::LogError;
 use crate::plan::Plan;
 use crate::run::RunRow;
 use crate::schema::Installation;
+use crate::story::Story;
 
 /// What approvals are judged against.
 pub(super) struct Judge<'a> {

@@ -12,8 +12,8 @@ use super::show::{bears, error_of};
 use super::{Attention, AttentionKind, Next, RunView};
 use crate::error::Error;
 use crate::hold::Hold;
-use crate::log::Story;
 use crate::run::RunRow;
+use crate::story::Story;
 
 impl Reading<'_> {
     /// Runs, switch and holds that wait for a person.
