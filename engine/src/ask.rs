@@ -15,7 +15,7 @@ use crate::adapter::AdapterError;
 use crate::db::{DbError, Session};
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
-use crate::phase_tx::{PhaseTx, TxError};
+use crate::phase_tx::{PhaseTx, Rows, TxError};
 use crate::snapshot::same;
 
 /// The most rows that an answer may have.
@@ -232,18 +232,24 @@ pub struct Demand {
 }
 
 impl Inner {
-    /// Locks what a demand names and asks its questions, in the transaction that acts.
-    pub(crate) async fn meet(&self, session: &Session, demand: &Demand) -> Result<(), Error> {
+    /// Locks what a demand names and asks its questions, in the transaction that acts. Returns what each lock found.
+    pub(crate) async fn meet(
+        &self,
+        session: &Session,
+        demand: &Demand,
+    ) -> Result<Vec<Rows>, Error> {
         let tx = PhaseTx::new(session);
+        let mut found = Vec::new();
         for (at, (sql, params)) in demand.locks.iter().enumerate() {
             let locked = tx.query_values(sql, params).await;
-            locked.map_err(|source| AdapterError::Statement {
+            found.push(locked.map_err(|source| AdapterError::Statement {
                 place: format!("lock {}", at + 1),
                 source,
-            })?;
+            })?);
         }
         self.ask_within(session, &demand.asking, &demand.questions)
-            .await
+            .await?;
+        Ok(found)
     }
 }
 

@@ -425,6 +425,33 @@ steps:
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_lock_found_is_counted_and_can_be_pointed_to() {
+    let ground = Ground::new().await;
+    let locking = |rows: &str| {
+        written(&format!(
+            "scope: {{relations: [shop.audit], rows: select 0, max: 1}}
+steps:
+  - id: note
+    transaction:
+      lock: [{{sql: \"select phase from shop.mark where run = $1 order by phase for update\", params: [/run/id], rows: {rows}, as: locked}}]
+      do: [{{sql: insert into shop.audit (note) values ($1), params: [/steps/note/locked/1/phase], rows: 1}}]"
+        ))
+    };
+    for (rows, refusal) in [("3", "3"), ("{min: 3, max: 9}", "3 to 9")] {
+        let id = ground.plan(&locking(rows), &[]).await.unwrap();
+        let error = ground.apply(id).await.unwrap_err();
+        assert_eq!(error.code(), "RD0312", "{error}");
+        assert!(error.to_string().contains("lock 1"), "{error}");
+        assert!(error.to_string().contains(refusal), "{error}");
+        assert_eq!(ground.lab.sql("select count(*) from shop.audit"), "0");
+    }
+    let id = ground.plan(&locking("2"), &[]).await.unwrap();
+    ground.apply(id).await.unwrap();
+    assert_eq!(ground.lab.sql("select note from shop.audit"), "p2");
+    sound(&ground.engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn statements_write_what_the_scope_names_and_commit_only_what_was_verified() {
     let ground = Ground::new().await;
     let check = async |transaction: &str, expected: &str| {

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::adapter::AdapterError;
 use crate::ask::Demand;
-use crate::phase_tx::PhaseTx;
+use crate::phase_tx::{PhaseTx, Rows};
 
 /// Where an execution is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,8 +148,12 @@ pub struct Note<'a> {
 /// Statements of a step.
 #[async_trait]
 pub trait Work: Send + Sync {
-    /// Does them; what comes back stands in the record.
-    async fn act(&self, tx: &PhaseTx<'_>) -> Result<Map<String, Value>, AdapterError>;
+    /// Does them, knowing what each lock of the demand found; what comes back stands in the record.
+    async fn act(
+        &self,
+        tx: &PhaseTx<'_>,
+        locked: Vec<Rows>,
+    ) -> Result<Map<String, Value>, AdapterError>;
 
     /// The relations that they may write.
     fn writes(&self) -> &[String];

@@ -180,9 +180,9 @@ impl Inner {
             return Ok(Map::new());
         };
         self.limit(session, &acting.demand.asking).await?;
-        self.meet(session, acting.demand).await?;
+        let locked = self.meet(session, acting.demand).await?;
         let tx = PhaseTx::new(session);
-        let given = acting.work.act(&tx).await?;
+        let given = acting.work.act(&tx, locked).await?;
         if tx.tried_refused() {
             let text = "a statement tried to end or change the transaction";
             return Err(AdapterError::Hold(text.to_owned()).into());

@@ -23,11 +23,18 @@ pub(super) struct Statements<'a> {
 
 #[async_trait]
 impl Work for Statements<'_> {
-    async fn act(&self, tx: &PhaseTx<'_>) -> Result<Map<String, Value>, AdapterError> {
+    async fn act(
+        &self,
+        tx: &PhaseTx<'_>,
+        locked: Vec<Found>,
+    ) -> Result<Map<String, Value>, AdapterError> {
         let mut context = self.context.clone();
-        let mut outputs = Map::new();
         let mut touched = Vec::new();
         let transaction = self.transaction;
+        let mut outputs = self.locked(locked)?;
+        if !outputs.is_empty() {
+            context["steps"][self.step] = Value::Object(outputs.clone());
+        }
         let lists = [
             ("capture", &transaction.capture),
             ("do", &transaction.acts),
@@ -67,6 +74,20 @@ impl Work for Statements<'_> {
 
     fn writes(&self) -> &[String] {
         &self.writes
+    }
+}
+
+impl Statements<'_> {
+    /// What the locks found, judged before anything is done; the rows of those that are named.
+    fn locked(&self, found: Vec<Found>) -> Result<Map<String, Value>, AdapterError> {
+        let mut outputs = Map::new();
+        for (at, (statement, found)) in self.transaction.lock.iter().zip(found).enumerate() {
+            judge(statement, &found, &format!("lock {}", at + 1))?;
+            if let Some(name) = &statement.name {
+                outputs.insert(name.to_string(), Value::Array(found.rows));
+            }
+        }
+        Ok(outputs)
     }
 }
 
