@@ -69,7 +69,7 @@ impl Exit {
             452 | 453 => Self::Failed,
             454 => Self::Verification,
             219 | 420 | 427 | 450 | 750 => Self::Stale,
-            501..=522 | 540..=559 | 563 | 580..=584 => Self::Refused,
+            501..=522 | 540..=559 | 563 | 580..=585 => Self::Refused,
             530..=532 => Self::Configuration,
             432 | 560 | 562 | 577 => Self::Approvals,
             570..=576 | 579 => Self::Refused,
@@ -142,6 +142,7 @@ mod tests {
         check("RD0562", 5);
         check("RD0570", 4);
         check("RD0577", 5);
+        check("RD0585", 4);
         check("RD0578", 7);
         check("RD0632", 7);
         check("RD0701", 78);

@@ -41,7 +41,7 @@ impl Engine {
     /// before must have been signed by the root or by one of `others`, or nobody could verify it ever after.
     ///
     /// # Errors
-    /// [`Error::Keyring`] when the ledger is open already or the signers are not enough; [`Error::NoTrust`].
+    /// [`Error::Act`] when the ledger is open already or the signers are not enough; [`Error::NoTrust`].
     pub async fn open_ledger(
         &self,
         root: &Root,
@@ -76,7 +76,7 @@ impl Engine {
     /// Others may sign the envelope elsewhere; [`Engine::submit_act`] records it.
     ///
     /// # Errors
-    /// [`Error::Keyring`] when the act is not possible, whoever signs it; [`Error::NoTrust`].
+    /// [`Error::Act`] when the act is not possible, whoever signs it; [`Error::NoTrust`].
     pub async fn prepare_act(
         &self,
         change: KeyChange,
@@ -92,7 +92,8 @@ impl Engine {
         for key in signers {
             envelope.countersign(key)?;
         }
-        inner.try_act(&keyring, &act, &envelope, &now)?;
+        let sealed = inner.sealed_size(&session).await?;
+        inner.try_act(&keyring, &act, &envelope, (&now, sealed))?;
         Ok(envelope)
     }
 
@@ -106,15 +107,16 @@ impl Engine {
         let now = inner.now(&session).await?;
         let keyring = inner.keyring_or_new(&session).await?;
         let act = envelope.peek_act()?;
-        inner.try_act(&keyring, &act, envelope, &now)?;
-        Ok(keyring.lacks(&act, envelope)?)
+        let sealed = inner.sealed_size(&session).await?;
+        inner.try_act(&keyring, &act, envelope, (&now, sealed))?;
+        keyring.lacks(&act, envelope).map_err(Error::Act)
     }
 
     /// Records an act that was signed before, here or elsewhere.
     ///
     /// # Errors
     /// [`Error::Decision`] when the keyring has changed since it was written, or a signature does not hold;
-    /// [`Error::Keyring`] when it is not possible or the threshold is not met. Nothing was written.
+    /// [`Error::Act`] when it is not possible or the threshold is not met. Nothing was written.
     pub async fn submit_act(&self, envelope: &Envelope) -> Result<Keyring, Error> {
         let inner = &self.inner;
         let session = inner.session().await?;
@@ -152,7 +154,7 @@ impl Engine {
     /// Changes the keyring by one act that these keys sign.
     ///
     /// # Errors
-    /// [`Error::Keyring`] when the act is not possible or the threshold of the root is not met: nothing was written.
+    /// [`Error::Act`] when the act is not possible or the threshold of the root is not met: nothing was written.
     pub async fn change_keyring(
         &self,
         change: KeyChange,
@@ -197,6 +199,7 @@ impl Inner {
             let entered: LogHead = self.enter_log(session, KEYS_LOG).await?;
             let found = self.read_keyring(session, file).await?;
             let mut keyring = found.unwrap_or_else(|| self.unopened(file));
+            let sealed = self.sealed_size(session).await?;
             let (mut head, mut bytes) = (entered.clone(), Vec::new());
             while let Some((kind, body)) = next(&keyring, bytes.len())? {
                 // A keyring passes over what changes no key; here nothing else is written.
@@ -204,7 +207,9 @@ impl Inner {
                     return Err(Error::Inconsistent(format!("a {kind} among the keys")));
                 }
                 let (record, encoded) = self.next_of(&mut head, kind, body)?;
-                keyring.push_unplaced(&record, encoded.hash)?;
+                keyring
+                    .push_next(&record, encoded.hash, sealed)
+                    .map_err(Error::Act)?;
                 if kind == Kind::BlobErased {
                     self.erase(session, &record.body).await?;
                 }
@@ -279,7 +284,7 @@ impl Inner {
         keyring: &Keyring,
         act: &Act,
         envelope: &Envelope,
-        now: &str,
+        (now, sealed): (&str, u64),
     ) -> Result<(), Error> {
         let kind = key_kind(keyring, act)?;
         let basis = keyring.basis();
@@ -293,11 +298,19 @@ impl Inner {
         };
         let (record, encoded) = self.next_of(&mut head, kind, act.record_body(envelope))?;
         let unsigned = envelope.signatures.is_empty();
-        match keyring.clone().push_unplaced(&record, encoded.hash) {
+        match keyring.clone().push_next(&record, encoded.hash, sealed) {
             Ok(()) | Err(KeyringError::Threshold(_)) => Ok(()),
             Err(KeyringError::Act(DecisionError::SignatureCount(0))) if unsigned => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(Error::Act(error)),
         }
+    }
+
+    /// How many records have a place in the log.
+    async fn sealed_size(&self, session: &Session) -> Result<u64, Error> {
+        let head = self.prepare(session, sql::SEALER_HEAD).await?;
+        let row = session.query_one(&head, &[]).await.map_err(DbError::from)?;
+        let size: i64 = row.try_get(1).map_err(DbError::from)?;
+        Ok(u64::try_from(size).unwrap_or_default())
     }
 
     async fn keyring_or_new(&self, session: &Session) -> Result<Keyring, Error> {

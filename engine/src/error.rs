@@ -230,6 +230,9 @@ pub enum Error {
     /// The ledger's own keys: an act that is refused, or a keyring that is not ours.
     #[error(transparent)]
     Keyring(#[from] redress_ledger::keyring::KeyringError),
+    /// An act of the root that is refused before it is recorded: nothing was written.
+    #[error("{0}; nothing was recorded")]
+    Act(#[source] redress_ledger::keyring::KeyringError),
     /// No such blob, or it was erased before.
     #[error("there is no blob {0}, or it was erased before")]
     UnknownBlob(Uuid),
@@ -334,6 +337,7 @@ impl Error {
             | Self::ApprovalsMissing(_)
             | Self::Replayed(_)
             | Self::NoTrust
+            | Self::Act(_)
             | Self::Export { .. }
             | Self::Archived(_)
             | Self::Archive { .. }
@@ -404,6 +408,7 @@ impl Error {
             Self::Replayed(_) => "RD0563",
             Self::Decision(error) => error.code(),
             Self::Keyring(error) => error.code(),
+            Self::Act(error) => act_code(error),
             Self::Seal(error) => error.code(),
             Self::Export { .. } => "RD0741",
             Self::UnknownBlob(_) => "RD0743",
@@ -459,6 +464,16 @@ impl From<definition::Finding> for Finding {
             code: finding.problem.code(),
             message: finding.problem.to_string(),
         }
+    }
+}
+
+/// Nothing stands in the ledger yet that would have to be doubted: what a verifier would name is only refused.
+fn act_code(error: &redress_ledger::keyring::KeyringError) -> &'static str {
+    use redress_ledger::keyring::KeyringError;
+    match error {
+        KeyringError::UsedTwice(_) => "RD0563",
+        KeyringError::Member(_) | KeyringError::Beyond { .. } => "RD0585",
+        error => error.code(),
     }
 }
 

@@ -103,6 +103,7 @@ impl fmt::Display for Told<'_> {
         match self.0 {
             Error::Db(error) | Error::Unknown(error) => DbTold(error).fmt(f),
             Error::Keyring(_)
+            | Error::Act(_)
             | Error::Decision(_)
             | Error::Seal(_)
             | Error::File(_)

@@ -74,6 +74,8 @@ struct Place {
     position: u64,
     /// Whether the position is the log's, so that it can be compared with others.
     known: bool,
+    /// The highest position that the body may name, where one is known.
+    last: Option<u64>,
 }
 
 impl Keyring {
@@ -102,8 +104,12 @@ impl Keyring {
 
     /// Takes the record at a position of the log; `hash` is that of its bytes.
     pub fn push(&mut self, record: &Record, hash: Hash, position: u64) -> Result<(), KeyringError> {
-        let known = true;
-        self.take(record, hash, Place { position, known })
+        let place = Place {
+            position,
+            known: true,
+            last: Some(position),
+        };
+        self.take(record, hash, place)
     }
 
     /// Takes the next record of the keyring's own run, of which the position is not known yet.
@@ -114,8 +120,32 @@ impl Keyring {
     /// so that nothing becomes doubtful.
     pub fn push_unplaced(&mut self, record: &Record, hash: Hash) -> Result<(), KeyringError> {
         let position = u64::try_from(record.seq.saturating_sub(1)).unwrap_or_default();
-        let known = false;
-        self.take(record, hash, Place { position, known })
+        let place = Place {
+            position,
+            known: false,
+            last: None,
+        };
+        self.take(record, hash, place)
+    }
+
+    /// Takes a record of the keyring's own run that is about to be written, as [`Keyring::push_unplaced`] does.
+    ///
+    /// `sealed` is the size of the log now. The record will have that position or a later one, and it stands behind all
+    /// of its own run: a body that names a position beyond both may turn out to be wrong for ever, and is refused.
+    pub fn push_next(
+        &mut self,
+        record: &Record,
+        hash: Hash,
+        sealed: u64,
+    ) -> Result<(), KeyringError> {
+        let position = u64::try_from(record.seq.saturating_sub(1)).unwrap_or_default();
+        let carried = self.carried().map_or(0, |carried| carried.size);
+        let place = Place {
+            position,
+            known: false,
+            last: Some(sealed.max(carried.saturating_add(position))),
+        };
+        self.take(record, hash, place)
     }
 
     fn take(&mut self, record: &Record, hash: Hash, place: Place) -> Result<(), KeyringError> {

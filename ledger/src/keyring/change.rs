@@ -102,10 +102,8 @@ impl Keyring {
                 closed(body, &archived::MEMBERS)?;
                 let archived = Archived::from_body(body)?;
                 // Nothing is archived that has no place yet.
-                match place.known && archived.through > place.position {
-                    true => Err(KeyringError::member("through")),
-                    false => Ok(Change::Nothing),
-                }
+                place.holds("through", archived.through)?;
+                Ok(Change::Nothing)
             }
             _ => match text(body, "policy")?.parse::<Hash>() {
                 Ok(_) => Ok(Change::Nothing),
@@ -213,9 +211,8 @@ impl Keyring {
 
     fn compromise(&self, body: &Body, place: Place) -> Result<Change, KeyringError> {
         let since = body.get("since").and_then(Value::as_u64);
-        // What nobody has a position for cannot be held against one.
-        let since = since.filter(|since| *since <= place.position || !place.known);
         let since = since.ok_or_else(|| KeyringError::member("since"))?;
+        place.holds("since", since)?;
         let key = self.ordinary(text(body, "key")?, false)?;
         let key = key.vkey.id().clone();
         Ok(Change::Compromise { key, since })
@@ -257,6 +254,20 @@ impl Keyring {
             return Err(KeyringError::TrustDiffers(vkey.id().clone()));
         }
         Ok(())
+    }
+}
+
+impl Place {
+    /// Checks that a position that the body names is there. Where none is known, nothing can be held against it.
+    fn holds(self, name: &'static str, position: u64) -> Result<(), KeyringError> {
+        match self.last.filter(|last| position > *last) {
+            Some(last) => Err(KeyringError::Beyond {
+                name,
+                position,
+                last,
+            }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -28,6 +28,16 @@ pub enum KeyringError {
     /// A member of the body that is missing, too much, or not what it must be.
     #[error("the body's member is missing or not valid: {0}")]
     Member(String),
+    /// A position that the log does not have.
+    #[error("the body's member `{name}` names position {position}, and the log reaches to {last}")]
+    Beyond {
+        /// The member.
+        name: &'static str,
+        /// What it says.
+        position: u64,
+        /// The last one that it may name.
+        last: u64,
+    },
     /// A key or a role that is not accepted.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -82,7 +92,7 @@ impl KeyringError {
                 "RD0575"
             }
             KeyringError::OutOfPlace(_) => "RD0636",
-            KeyringError::Member(_) => "RD0660",
+            KeyringError::Member(_) | KeyringError::Beyond { .. } => "RD0660",
             KeyringError::Key(error) => error.code(),
             KeyringError::Act(error) => error.code(),
             KeyringError::UsedTwice(_) => "RD0662",
@@ -107,6 +117,7 @@ impl KeyringError {
             | KeyringError::OtherRoots
             | KeyringError::TrustDiffers(_) => Class::Kill,
             KeyringError::Member(_)
+            | KeyringError::Beyond { .. }
             | KeyringError::UsedTwice(_)
             | KeyringError::UsedAgain(_)
             | KeyringError::NotInForce(_)

@@ -414,7 +414,17 @@ fn the_keyring_of_a_database_is_read_before_positions_are_known() {
         .unwrap();
     plain.push(&second).unwrap();
     assert_eq!(ring.basis(), plain.ring.basis());
-    // The position that it names is the log's, far behind this run's own places.
+    // About to be written it is refused: nobody knows that the log will reach so far.
+    for (since, sealed, good) in [(3, 0, false), (2, 0, true), (61, 60, false), (60, 60, true)] {
+        let body = body::compromise(key("bob").id(), since);
+        let signed = plain.signed(Kind::KeyCompromised, body, &["alice", "dave"]);
+        let record = plain.next(Kind::KeyCompromised, signed);
+        let mut ring = ring.clone();
+        let taken = ring.push_next(&record, record.encode().unwrap().hash, sealed);
+        assert_eq!(taken.is_ok(), good, "{since} of {sealed}: {taken:?}");
+        assert!(good || taken.unwrap_err().code() == "RD0660");
+    }
+    // One that was written names a place of the log, far behind this run's own places.
     let body = body::compromise(key("bob").id(), 1_000_000);
     let third = plain.next(
         Kind::KeyCompromised,

@@ -109,4 +109,11 @@ pub(super) const PAGES: &[Page] = &[
         UNSIGNED,
         "Copy the one line of the `.pub` file, without options before it.",
     ),
+    page(
+        "RD0585",
+        "an act that says what cannot be",
+        "A member of what the root is asked to sign is missing, too much or not possible: a position that the log does not have, for example. Every verifier would refuse the record.",
+        NOTHING,
+        "Write it again with what the message names put right; `redress audit window` says how far the log reaches.",
+    ),
 ];

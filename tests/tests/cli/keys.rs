@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use serde_json::Value;
+use base64ct::{Base64, Encoding};
+use redress_ledger::keyfile::{key_path, read_key};
+use serde_json::{Value, json};
 
 use crate::kit::Kit;
 
@@ -164,6 +166,79 @@ fn a_key_is_replaced_by_one_of_the_same_holder_and_a_stolen_one_is_named() {
         list["ledger"]["log"]
     );
     assert_eq!(kit.json(&["audit", "verify"], 0)["verdict"], "verified");
+}
+
+#[test]
+fn a_stolen_key_is_not_named_since_a_position_that_the_log_does_not_have() {
+    let kit = Kit::opened();
+    kit.ok(&["audit", "seal"]);
+    let size = kit.json(&["audit", "window"], 0)["sealed"]
+        .as_u64()
+        .unwrap();
+    let before = kit.records();
+    for since in [size + 1, 5000] {
+        let since = since.to_string();
+        let stolen = ["key", "compromised", "rev", "--since", &since];
+        kit.refused(&kit.signed(&stolen), 4, "RD0585");
+        let file = kit.path("stolen.json").display().to_string();
+        let out = kit.signed(&[&stolen[..], &["--out", &file]].concat());
+        kit.refused(&out, 4, "RD0585");
+        assert!(!kit.path("stolen.json").exists());
+    }
+    assert_eq!(kit.records(), before);
+    let now = size.to_string();
+    kit.ok(&kit.signed(&["key", "compromised", "rev", "--since", &now]));
+    kit.ok(&["audit", "seal"]);
+    let folder = kit.path("export").display().to_string();
+    kit.ok(&["audit", "export", &folder]);
+    let report = kit.json(&["audit", "verify", &folder], 0);
+    assert_eq!(report["verdict"], "VERIFIED");
+}
+
+#[test]
+fn an_act_from_a_file_that_a_verifier_would_refuse_is_refused_and_leaves_nothing() {
+    let kit = Kit::opened();
+    kit.ok(&["audit", "seal"]);
+    let file = kit.path("act.json").display().to_string();
+    let stolen = ["key", "compromised", "rev", "--since", "1", "--out", &file];
+    kit.ok(&kit.signed(&stolen));
+    let (written, before) = (fs::read(&file).unwrap(), kit.records());
+    let rest = json!({"key": kit.ledger_key("rev")["id"]});
+    for (since, more) in [
+        (json!(5000), None),
+        (json!(-1), None),
+        (json!("1"), None),
+        (json!(null), None),
+        (json!(1), Some("more")),
+    ] {
+        let mut body = rest.clone();
+        body["since"] = since;
+        if let Some(name) = more {
+            body[name] = json!(1);
+        }
+        let act = signed_again(&kit, &written, |act| act["body"] = body);
+        fs::write(&file, act).unwrap();
+        kit.refused(&["key", "submit", &file], 4, "RD0585");
+    }
+    let unknown = json!({"key": "nobody+00000000", "since": 1});
+    let act = signed_again(&kit, &written, |act| act["body"] = unknown);
+    fs::write(&file, act).unwrap();
+    kit.refused(&["key", "submit", &file], 4, "RD0573");
+    assert_eq!(kit.records(), before);
+    fs::write(&file, written).unwrap();
+    kit.ok(&["key", "submit", &file]);
+}
+
+/// The act with another payload, signed by the sovereign's key.
+fn signed_again(kit: &Kit, written: &[u8], change: impl FnOnce(&mut Value)) -> String {
+    let envelope: Value = serde_json::from_slice(written).unwrap();
+    let payload = Base64::decode_vec(envelope["payload"].as_str().unwrap()).unwrap();
+    let mut act: Value = serde_json::from_slice(&payload).unwrap();
+    change(&mut act);
+    let act: redress_ledger::keyring::Act = serde_json::from_value(act).unwrap();
+    let path = key_path(&kit.state().join("keys"), "sov").unwrap();
+    let key = read_key(&path, &"correct horse".to_owned().into()).unwrap();
+    act.sign(&[&key.key]).unwrap().to_value().to_string()
 }
 
 #[test]

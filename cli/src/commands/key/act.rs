@@ -235,7 +235,7 @@ pub async fn submit(place: &Place, args: &SubmitArgs) -> Result<Exit, Fail> {
     }
     if act.basis.is_none() {
         let root = Root::from_value(act.body.get("root").unwrap_or(&Value::Null))
-            .map_err(redress::Error::from)?;
+            .map_err(redress::Error::Act)?;
         open::check_earlier_decisions(place, &root).await?;
     }
     match record(place, &engine, &envelope).await {
