@@ -1921,27 +1921,25 @@ class Files:
         self.listed = {}  # path -> (size, sha256)
 
     def walk(self):
-        """Every name below the folder, sorted; refuses links and what is no plain file."""
+        """Every name below the folder that is no folder, sorted, and whether it is a plain file."""
         found, todo = [], [""]
         while todo:
             below = todo.pop()
             with os.scandir(os.path.join(self.folder, below)) as entries:
                 for entry in entries:
                     path = below + entry.name
-                    mode = entry.stat(follow_symlinks=False).st_mode
-                    if stat.S_ISDIR(mode):
+                    if entry.is_dir(follow_symlinks=False):
                         todo.append(path + "/")
-                    found.append((path, mode))
+                    else:
+                        found.append((path, entry.is_file(follow_symlinks=False)))
         # Names that are no UTF-8 come as lone surrogates and are still compared as bytes.
         return sorted(found, key=lambda one: os.fsencode(one[0]))
 
     def check_walk(self, found):
         present = set()
-        for path, mode in found:
+        for path, plain in found:
             shown = os.fsencode(path).decode("utf-8", "replace")
-            if stat.S_ISDIR(mode):
-                continue
-            if not stat.S_ISREG(mode):
+            if not plain:
                 raise Fault("RD0712", "not a plain file", file=shown)
             try:
                 check_path(path)
@@ -1978,11 +1976,21 @@ class Files:
         except FileNotFoundError:
             raise Fault("RD0713", "a file is missing", file=path) from None
         except OSError as error:
+            if self._may_be_plain(path):
+                raise  # it may not be read: nothing can be said of it
             raise Fault("RD0712", f"not a plain file: {error.strerror}", file=path) from None
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
             raise Fault("RD0712", "not a plain file", file=path)
         return os.fdopen(handle, "rb")
+
+    def _may_be_plain(self, path):
+        try:
+            return stat.S_ISREG(os.lstat(os.path.join(self.folder, path)).st_mode)
+        except NotADirectoryError:
+            return False
+        except OSError:
+            return True
 
     def read(self, path, limit):
         """A file's bytes and whether they are what the manifest says."""
@@ -2141,7 +2149,7 @@ class Verifier:
 
     def _run(self):
         found = self.files.walk()
-        if not any(not stat.S_ISDIR(mode) for _, mode in found):
+        if not found:
             self.report.warn("nothing", incomplete=True)
             return
         self._manifest()
@@ -2509,11 +2517,13 @@ class Verifier:
             warn("open-runs")
         if self.report.doubtful:
             warn("doubtful-decisions")
-        if not self.report.consistent_with:
-            warn("no-remembered-checkpoint")
-        for remembered in self.remembered:
-            if remembered.origin != manifest.log:
-                self._remembered_elsewhere(remembered)
+        try:
+            for remembered in self.remembered:
+                if remembered.origin != manifest.log:
+                    self._remembered_elsewhere(remembered)
+        finally:
+            if not self.report.consistent_with:
+                warn("no-remembered-checkpoint")
 
     def _of_older(self, remembered):
         """Generation and size of a remembered head of an older log; None if it is of another one."""
@@ -2533,6 +2543,8 @@ class Verifier:
             self.report.warn("remembered-not-comparable", incomplete=True)
         elif root != remembered.root:
             raise Fault("RD0656", "a fork: the older log has another root at this size", position=0)
+        else:
+            self.report.consistent_with.append(remembered.size)
 
 
 # --- the command -------------------------------------------------------------------------------------
@@ -2545,6 +2557,15 @@ def read_input(path, limit, what):
             return file.read(limit + 1)
     except OSError as error:
         raise Usage(f"{what} {path}: {error.strerror}") from None
+
+
+def lies_within(folder, path):
+    """Whether a file of the reviewer's is really one of the bundle's folder, behind every link."""
+    try:
+        folder, path = os.path.realpath(folder, strict=True), os.path.realpath(path, strict=True)
+    except OSError:
+        return False  # what is not there lies nowhere
+    return os.path.commonpath([folder, path]) == folder
 
 
 def remembered_from(path, trust):
@@ -2560,11 +2581,21 @@ def remembered_from(path, trust):
 
 def verify(folder, trust_path, remembered=()):
     """Verifies a bundle; gives the report."""
-    trust = Trust(read_input(trust_path, TRUST_BYTES_MAX, "trust file"))
+    foreign = lies_within(folder, trust_path)
+    trust = Trust(b"" if foreign else read_input(trust_path, TRUST_BYTES_MAX, "trust file"))
     if not os.path.isdir(folder):
         raise Usage(f"{folder} is not a folder")
-    known = [remembered_from(path, trust) for path in remembered]
-    return Verifier(folder, trust, known).run()
+    own = [path for path in remembered if not lies_within(folder, path)]
+    known = [remembered_from(path, trust) for path in own]
+    try:
+        report = Verifier(folder, trust, known).run()
+    except OSError as error:
+        raise Usage(f"cannot be read: {error.strerror}: {error.filename}") from None
+    if foreign:
+        report.warn("trust-from-bundle", incomplete=True)
+    if len(own) < len(remembered):
+        report.warn("remembered-from-bundle")
+    return report
 
 
 def say(report):

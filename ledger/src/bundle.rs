@@ -6,6 +6,9 @@
 //! **Invariant:** trust comes from the reader's file and from heads that the reader remembers. The
 //! bundle's own keys count only where the reader's roots signed for them.
 //!
+//! **Invariant:** a file of the reader's own that lies in the bundle's folder is the bundle's: `own` finds it, and
+//! [`Report::not_read`] says so.
+//!
 //! **Invariant:** never `VERIFIED` of nothing, nor without a trusted key of the log and a root. The
 //! first fault is the verdict, and it has a place.
 //!
@@ -23,6 +26,7 @@ mod ledger;
 mod list;
 mod logs;
 mod manifest;
+mod own;
 mod path;
 mod records;
 mod report;
@@ -40,6 +44,7 @@ pub use list::{CHECKPOINT_NAME, FORMAT_NAME, blob_name, checkpoint_name, entry_n
 pub use manifest::{
     BundleKind, ListedFile, MANIFEST_BYTES_MAX, MANIFEST_NAME, Manifest, ManifestError,
 };
+pub use own::{FromBundle, lies_within};
 pub use path::{PATH_BYTES_MAX, is_path, number_name};
 pub use report::{FirstFailure, Report, Verdict, Warning};
 

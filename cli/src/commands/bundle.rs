@@ -7,7 +7,9 @@
 use std::path::{Path, PathBuf};
 
 use redress_ledger::Trust;
-use redress_ledger::bundle::{self, FirstFailure, Remembered, Report, Verdict};
+use redress_ledger::bundle::{
+    self, FirstFailure, FromBundle, Remembered, Report, Verdict, Warning, lies_within,
+};
 use redress_ledger::checkpoint::CHECKPOINT_BYTES_MAX;
 use serde_json::json;
 
@@ -37,13 +39,26 @@ pub async fn verify(place: &Place, folder: &Path, checkpoints: &[PathBuf]) -> Re
 /// # Errors
 /// As [`verify`].
 pub fn report(place: &Place, folder: &Path, checkpoints: &[PathBuf]) -> Result<Report, Fail> {
-    let trust = trust(place).map_err(Fail::unasked)?;
-    let remembered: Result<Vec<Remembered>, Fail> = checkpoints
-        .iter()
-        .map(|path| remember(path, &trust))
-        .collect();
-    bundle::verify(folder, &trust, &remembered.map_err(Fail::unasked)?)
-        .map_err(|error| Fail::unasked(Fail::own(error.code(), error.to_string())))
+    let mut not_read = FromBundle::default();
+    let trust = match trust_path(place) {
+        Some(path) if lies_within(folder, &path) => {
+            not_read.trust = true;
+            Trust::new()
+        }
+        Some(path) => read_trust(&path).map_err(Fail::unasked)?,
+        None => Trust::new(),
+    };
+    let mut remembered = Vec::with_capacity(checkpoints.len());
+    for path in checkpoints {
+        if lies_within(folder, path) {
+            not_read.remembered = true;
+        } else {
+            remembered.push(remember(path, &trust).map_err(Fail::unasked)?);
+        }
+    }
+    let report = bundle::verify(folder, &trust, &remembered)
+        .map_err(|error| Fail::unasked(Fail::own(error.code(), error.to_string())))?;
+    Ok(report.not_read(not_read))
 }
 
 fn exit(verdict: Verdict) -> Exit {
@@ -55,14 +70,9 @@ fn exit(verdict: Verdict) -> Exit {
 }
 
 /// The file that was named, else `STATE/trust` if there is a state folder that has one.
-fn trust(place: &Place) -> Result<Trust, Fail> {
-    if let Some(path) = &place.globals.trust {
-        return read_trust(path);
-    }
-    match place.state().map(|state| state.join("trust")) {
-        Ok(path) if path.exists() => read_trust(&path),
-        _ => Ok(Trust::new()),
-    }
+fn trust_path(place: &Place) -> Option<PathBuf> {
+    let kept = || Some(place.state().ok()?.join("trust")).filter(|path| path.exists());
+    place.globals.trust.clone().or_else(kept)
 }
 
 fn remember(path: &Path, trust: &Trust) -> Result<Remembered, Fail> {
@@ -88,7 +98,9 @@ fn tell(place: &Place, report: &Report, compared: usize) -> Result<(), Fail> {
         if let Some(page) = redress_runbooks::page(failure.code) {
             place.say.hint("next", page.next);
         }
-    } else if report.verdict == Verdict::Incomplete && place.globals.trust.is_none() {
+    } else if report.verdict == Verdict::Incomplete
+        && (place.globals.trust.is_none() || report.warnings.contains(&Warning::TrustFromBundle))
+    {
         let hint = "give your own file with --trust FILE or REDRESS_TRUST";
         place.say.hint("next", hint);
     }

@@ -3,6 +3,9 @@
 //! **Invariant:** a file is opened without following a link and without waiting on a pipe, and
 //! never more of it is read than its kind may have.
 //!
+//! **Invariant:** what may not be read, or fails while it is read, ends the question: nothing is said of what was not
+//! seen.
+//!
 //! **What can go wrong:** a file that changes between the walk and its reading is another file than
 //! the manifest says, or is missing; both are found when it is read.
 
@@ -127,16 +130,26 @@ impl Folder {
             Err(rustix::io::Errno::NOENT) => {
                 return Err(fault("RD0713", "a file is missing").file(path));
             }
-            Err(error) => {
-                let words = format!("not a plain file: {}", io::Error::from(error));
-                return Err(fault("RD0712", words).file(path));
-            }
+            Err(error) => return Err(self.not_opened(path, &error.into())),
         };
         let kind = file.metadata().map_err(|error| self.failed(path, &error))?;
         if !kind.is_file() {
             return Err(fault("RD0712", "not a plain file").file(path));
         }
         Ok(file)
+    }
+
+    /// Whether a name that does not open is no plain file, which is a verdict, or one that may not be read, of which
+    /// nothing can be said.
+    fn not_opened(&self, path: &str, error: &io::Error) -> Stop {
+        let other = match fs::symlink_metadata(self.root.join(path)) {
+            Ok(kind) => !kind.is_file(),
+            Err(error) => error.kind() == io::ErrorKind::NotADirectory,
+        };
+        match other {
+            true => fault("RD0712", format!("not a plain file: {error}")).file(path),
+            false => self.failed(path, error),
+        }
     }
 
     fn failed(&self, path: &str, error: &io::Error) -> Stop {

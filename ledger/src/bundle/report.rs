@@ -66,7 +66,7 @@ pub struct Report {
     pub complete: bool,
     /// The size at which something is.
     pub open_at: Option<u64>,
-    /// The sizes of the remembered checkpoints that fitted.
+    /// The sizes of the remembered checkpoints that fitted, each of its own log.
     pub consistent_with: Vec<u64>,
     /// The first thing that does not hold.
     pub first_failure: Option<FirstFailure>,
@@ -148,6 +148,9 @@ warnings! {
     /// Something is not sealed.
     OpenRuns = "open-runs", false,
         "runs are open: more may follow in them";
+    /// A checkpoint that was to be remembered and lies in the bundle.
+    RememberedFromBundle = "remembered-from-bundle", false,
+        "a checkpoint that lies in the bundle itself was not read: nobody remembers it";
     /// A remembered checkpoint that says nothing about this bundle.
     RememberedNotComparable = "remembered-not-comparable", true,
         "a remembered checkpoint could not be compared with this bundle";
@@ -157,6 +160,9 @@ warnings! {
     /// A bundle of one run.
     SystemRunEndNotProven = "system-run-end-not-proven", false,
         "that no later record of the keys was left out rests on the signature of the manifest";
+    /// The trust file lies in the bundle.
+    TrustFromBundle = "trust-from-bundle", true,
+        "the trust file lies in the bundle itself, so it was not read: trust is the reader's own, never the bundle's";
     /// Too few witnesses.
     WitnessQuorumNotMet = "witness-quorum-not-met", true,
         "fewer witnesses saw the newest checkpoint than the trust file asks for";

@@ -191,7 +191,11 @@ impl Verifier<'_> {
         };
         report.open_at = (!report.complete).then_some(self.manifest.size);
         self.warn();
-        self.remembered_elsewhere()
+        let compared = self.remembered_elsewhere();
+        if self.report.consistent_with.is_empty() {
+            self.report.warn(Warning::NoRememberedCheckpoint);
+        }
+        compared
     }
 
     fn check_manifest_key(&self) -> Result<(), Stop> {
@@ -217,10 +221,6 @@ impl Verifier<'_> {
             (logs.is_cut_off(), Warning::OlderLogCutOff),
             (!self.report.complete, Warning::OpenRuns),
             (!self.report.doubtful.is_empty(), Warning::DoubtfulDecisions),
-            (
-                self.report.consistent_with.is_empty(),
-                Warning::NoRememberedCheckpoint,
-            ),
         ];
         for (_, warning) in said.into_iter().filter(|(said, _)| *said) {
             self.report.warn(warning);
@@ -248,7 +248,7 @@ impl Verifier<'_> {
                     let words = "a fork: the older log has another root at this size";
                     return Err(fault("RD0656", words).at(0));
                 }
-                Head::Root(_) => {}
+                Head::Root(_) => self.report.consistent_with.push(remembered.size),
             }
         }
         Ok(())

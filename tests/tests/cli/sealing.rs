@@ -1,12 +1,15 @@
 //! The sealed ledger as its people meet it: sealed, given away, verified by somebody else, proven, erased, continued.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use redress_tests::{Running, eventually};
 
-use crate::kit::Kit;
+use crate::kit::{Kit, ended};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -93,6 +96,85 @@ fn a_ledger_is_sealed_given_away_and_verified_by_a_stranger() {
     fs::write(&entries, bytes).unwrap();
     let report = stranger(&kit, &later, &[], 7);
     assert_eq!(report["first_failure"]["position"], 0, "{report:#}");
+}
+
+/// F88. Whoever makes a bundle could put any roots into it.
+#[test]
+fn trust_and_memory_that_lie_in_the_bundle_itself_are_none() {
+    let kit = Kit::opened();
+    sealed(&kit);
+    let folder = kit.path("bundle").display().to_string();
+    kit.ok(&["audit", "export", &folder]);
+    let inside = format!("{folder}/FORMAT.md");
+    let link = kit.path("link");
+    symlink(&inside, &link).expect("a link");
+    let link = link.display().to_string();
+    for trust in [&inside, &link] {
+        let asked = ["audit", "verify", &folder, "--trust", trust];
+        let report = kit.json(&asked, 8);
+        assert_eq!(report["verdict"], "INCOMPLETE");
+        let words = report["warnings"].to_string();
+        assert!(words.contains("\"trust-from-bundle\""), "{words}");
+        let told = kit.exits(&asked, 8);
+        assert!(
+            told.out.contains("never the bundle's (trust-from-bundle)"),
+            "{told:?}"
+        );
+        assert!(told.err.contains("give your own file"), "{told:?}");
+    }
+    // The very roots that it is verified by, laid beside its files.
+    let laid = format!("{folder}/receipts");
+    fs::create_dir(&laid).expect("a folder");
+    fs::copy(kit.state().join("trust"), format!("{laid}/trust")).expect("copied");
+    let report = kit.json(
+        &[
+            "audit",
+            "verify",
+            &folder,
+            "--trust",
+            &format!("{laid}/trust"),
+        ],
+        7,
+    );
+    assert!(report["warnings"].to_string().contains("trust-from-bundle"));
+    fs::remove_dir_all(laid).expect("removed");
+    let head = format!("{folder}/checkpoint");
+    let report = stranger(&kit, &folder, &["--checkpoint", &head], 0);
+    assert_eq!(report["consistent_with"].as_array().map(Vec::len), Some(0));
+    let words = report["warnings"].to_string();
+    assert!(words.contains("no-remembered-checkpoint"), "{words}");
+    assert!(words.contains("remembered-from-bundle"), "{words}");
+}
+
+/// Whoever could not look has not seen tampering.
+#[test]
+fn what_may_not_be_read_ends_the_question_without_a_verdict() {
+    let kit = Kit::opened();
+    sealed(&kit);
+    let folder = kit.path("bundle").display().to_string();
+    kit.ok(&["audit", "export", &folder]);
+    let open = |path: &Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
+    };
+    open(kit.dir.path(), 0o755);
+    let trust = kit.write("roots", &fs::read(kit.state().join("trust")).unwrap());
+    let elsewhere = kit.path("elsewhere").display().to_string();
+    for below in ["", "tile", "manifest", "checkpoint"] {
+        let path = Path::new(&folder).join(below);
+        let mode = fs::metadata(&path).expect("there").permissions().mode();
+        open(&path, 0);
+        let mut command = kit.command(&["audit", "verify", &folder, "--json"]);
+        command.args(["--trust", &trust, "--state-dir", &elsewhere]);
+        // Who may read everything asks as nobody.
+        if rustix::process::geteuid().is_root() {
+            command.uid(65534).gid(65534);
+        }
+        let ran = ended(&mut command);
+        open(&path, mode);
+        assert_eq!(ran.exit, 2, "{below}: {}{}", ran.out, ran.err);
+        assert!(ran.out.contains("RD0721"), "{below}: {}", ran.out);
+    }
+    assert_eq!(stranger(&kit, &folder, &[], 0)["verdict"], "VERIFIED");
 }
 
 #[test]
