@@ -48,6 +48,8 @@ pub struct Needs {
     pub alert: Option<PathBuf>,
     /// The database may be a restored copy on another server.
     pub restored: bool,
+    /// Who acts, where it is not the account.
+    pub actor: Option<String>,
 }
 
 impl Default for Needs {
@@ -57,6 +59,7 @@ impl Default for Needs {
             lease: redress::LEASE_DEFAULT,
             alert: None,
             restored: false,
+            actor: None,
         }
     }
 }
@@ -221,6 +224,19 @@ impl Place {
         self.engine_with(Needs::default()).await
     }
 
+    /// The same for an act that is asked for and not signed: the person of `--as` asks for it, else the account.
+    ///
+    /// # Errors
+    /// As [`Place::engine`]; RD0915 when the key of `--as` is not here.
+    pub async fn engine_asked(&self) -> Result<Engine, Fail> {
+        let actor = self.asker()?;
+        let needs = Needs {
+            actor,
+            ..Needs::default()
+        };
+        self.engine_with(needs).await
+    }
+
     /// An engine with the standard adapters, for more than a moment.
     ///
     /// # Errors
@@ -247,7 +263,7 @@ impl Place {
             .externals(redress_adapters::external(&self.config()))
             .schema(self.globals.schema.clone())
             .state_dir(self.state()?)
-            .actor(actor())
+            .actor(needs.actor.unwrap_or_else(actor))
             .lease(needs.lease);
         if let Some(direct) = self.settings.url_beside("direct") {
             builder = builder.direct(read_url(direct)?);

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use dialoguer::{Input, Password};
-use redress_ledger::keyfile::{KeyFile, key_path, list_public, read_key};
+use redress_ledger::keyfile::{KeyFile, key_path, list_public, read_key, read_public};
 use redress_ledger::keyring::KeyRole;
 use secrecy::SecretString;
 
@@ -41,6 +41,18 @@ impl Place {
                 format!("no such key file: {}", path.display()),
             )),
         }
+    }
+
+    /// The person of `--as`, by the public half of the key; none without it.
+    ///
+    /// # Errors
+    /// RD0915 when the key is not here; [`Fail::KeyFile`] when its public half cannot be read.
+    pub fn asker(&self) -> Result<Option<String>, Fail> {
+        let Some(signer) = &self.globals.signer else {
+            return Ok(None);
+        };
+        let (_, vkey) = read_public(&self.key_file(signer)?.with_extension("pub"))?;
+        Ok(Some(vkey.name().to_owned()))
     }
 
     /// Opens the key of a person: its file, or its name in STATE/keys.

@@ -110,7 +110,7 @@ pub async fn plan(place: &Place, args: &PlanArgs) -> Result<Exit, Fail> {
         return set::show(place, &args.set).await;
     };
     let overrides = overrides_of(&args.action)?;
-    let engine = place.engine().await?;
+    let engine = place.engine_asked().await?;
     let run = find_run(&engine, run).await?;
     let stored = match standing_plan(&engine, run, args).await? {
         Some(stored) => stored,

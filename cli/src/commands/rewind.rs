@@ -78,7 +78,7 @@ pub async fn rewind(place: &Place, args: &RewindArgs) -> Result<Exit, Fail> {
     let to = args.to.as_deref().map(|text| name("--to", text));
     let to = to.transpose()?;
     let reason = args.reason.clone().unwrap_or_default();
-    let engine = place.engine().await?;
+    let engine = place.engine_asked().await?;
     let run = find_run(&engine, &args.run).await?;
     let rewound = if args.repair {
         engine

@@ -39,7 +39,7 @@ pub struct ResolveArgs {
 /// # Errors
 /// [`Fail`]: the run was not cancelled.
 pub async fn cancel(place: &Place, args: &CancelArgs) -> Result<Exit, Fail> {
-    let engine = place.engine().await?;
+    let engine = place.engine_asked().await?;
     let run = find_run(&engine, &args.run).await?;
     engine.cancel(run, &args.reason).await?;
     print_run(place, &engine.show(run).await?)?;
@@ -51,7 +51,7 @@ pub async fn cancel(place: &Place, args: &CancelArgs) -> Result<Exit, Fail> {
 /// # Errors
 /// [`Fail`]: the run stays as it is.
 pub async fn resume(place: &Place, args: &ResumeArgs) -> Result<Exit, Fail> {
-    let engine = place.engine().await?;
+    let engine = place.engine_asked().await?;
     let run = find_run(&engine, &args.run).await?;
     engine.resume(run).await?;
     print_run(place, &engine.show(run).await?)?;

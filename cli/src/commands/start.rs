@@ -46,7 +46,7 @@ pub async fn start(place: &Place, args: &Args) -> Result<Exit, Fail> {
     } else {
         None
     };
-    let engine = place.engine().await?;
+    let engine = place.engine_asked().await?;
     let mut version = args.version;
     let saga = match &file {
         None => args.saga.clone(),

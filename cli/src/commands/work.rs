@@ -56,7 +56,7 @@ pub async fn work(place: &Place, args: &Args) -> Result<Exit, Fail> {
             sessions: 2 * concurrency + 4 + config.notify.len(),
             lease: args.lease.0,
             alert: args.alert_command.clone(),
-            restored: false,
+            ..Needs::default()
         })
         .await?;
     let (stop, stopping) = watch::channel(false);

@@ -516,6 +516,26 @@ fn the_tables_of_postings_are_made_once_and_taken_away_once() {
 }
 
 #[test]
+fn whoever_asks_for_a_plan_by_name_cannot_approve_it() {
+    let kit = Kit::of_three();
+    let run = kit.failed_run("by name");
+    // The plan of the failure stands, asked for by nobody; another one is asked for with its reason.
+    let asked = ["plan", &run, "--reason", "counted again", "--as", "sov"];
+    let plan = kit.json(&asked, 0);
+    assert_eq!(plan["plan"]["cause"]["requester"], "sov");
+    let digest = plan["digest"].as_str().unwrap();
+    kit.refused(&kit.signed(&["approve", digest]), 5, "RD0560");
+    kit.refused(&["apply", digest], 5, "RD0560");
+    let bob = ["approve", digest, "--as", "bob", "--non-interactive"];
+    assert_eq!(kit.json(&bob, 0)["missing"], Value::Null);
+    assert_eq!(kit.json(&["apply", digest], 0)["state"], "compensated");
+    // Nobody is asked in the name of a key that is not here.
+    let other = kit.failed_run("by nobody");
+    let nobody = ["plan", &other, "--reason", "mine", "--as", "nobody"];
+    kit.refused(&nobody, 4, "RD0915");
+}
+
+#[test]
 fn a_saga_is_rehearsed_from_its_file_and_a_wrong_way_back_exits_7() {
     let kit = Kit::shop();
     let input = r#"{"order": "o-1", "qty": 1, "fail": false}"#;
