@@ -1,6 +1,10 @@
--- Which of these roles can do what only the owner may: owner, roles.
-select r.rolname::text
+-- Who may act as one of our roles and must not: one of these roles as another or as the owner, and, with `ours` false,
+-- logins beside them as the owner: owner, roles.
+select r.rolname::text as role, o.rolname::text as other, r.rolname = any ($2::text[]) as ours
 from pg_roles r
-where r.rolname = any ($2::text[])
-  and (r.rolsuper or pg_has_role(r.oid, (select o.oid from pg_roles o where o.rolname = $1::text), 'member'))
-order by 1
+join pg_roles o on o.rolname = $1::text or o.rolname = any ($2::text[])
+where r.oid <> o.oid
+  and case when r.rolname = any ($2::text[])
+           then case when r.rolsuper then o.rolname = $1::text else pg_has_role(r.oid, o.oid, 'member') end
+           else o.rolname = $1::text and r.rolcanlogin and not r.rolsuper and pg_has_role(r.oid, o.oid, 'member') end
+order by 1, 2

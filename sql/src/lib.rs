@@ -48,6 +48,8 @@ pub const FOUNDATION: &str = include_str!("../migrations/0000_roles.sql");
 pub const TRIGGERS: &str = include_str!("../migrations/triggers.sql");
 /// The grants of the engine, the operator, the sealer and the auditor; idempotent, run after the numbered ones.
 pub const GRANTS: &str = include_str!("../migrations/grants.sql");
+/// What the numbered migrations leave: a line for each column, constraint and index, by tabs: table, kind, name, text.
+pub const SHAPE: &str = include_str!("../migrations/shape.tsv");
 /// The event trigger that refuses DDL on our schema, where the installer is a superuser; idempotent, run last.
 pub const GUARD: &str = include_str!("../migrations/guard.sql");
 
@@ -388,8 +390,10 @@ statements! {
         SCHEMA_FUNCTION_RIGHTS = "schema_function_rights";
         /// Which of these roles can do what only the owner may: owner, roles.
         SCHEMA_MEMBERS = "schema_members";
-        /// Rights to change our tables or schema that somebody besides the owner has; no name is PUBLIC: schema.
+        /// Rights on our tables and schema that somebody besides the owner has; no name is PUBLIC: schema.
         SCHEMA_RIGHTS = "schema_rights";
+        /// Columns, constraints and indexes in our schema, as the server writes them: schema.
+        SCHEMA_SHAPE = "schema_shape";
         /// Every table in our schema and what could change or hide its rows: schema.
         SCHEMA_TABLES = "schema_tables";
         /// Every trigger on our tables: schema. The type's bits: 1 row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate.

@@ -270,6 +270,20 @@ async fn roles_that_an_administrator_made_under_other_names_serve_as_well() {
         format!("{found:?}").contains("app_engine_7 has DELETE on record"),
         "{found:?}"
     );
+    // Roles of an installation that may act as each other are found; whoever installs may act as the owner, and is named.
+    database.query_text(
+        "revoke delete on redress.record from app_engine_7; grant app_sealer_7 to app_engine_7",
+    );
+    let found = checker.check().await.expect("checked");
+    let told: Vec<&str> = found.findings.iter().map(|f| f.message.as_str()).collect();
+    assert_eq!(told, ["app_engine_7 can do what only app_sealer_7 may"]);
+    assert!(
+        found
+            .notes
+            .iter()
+            .any(|note| note == "installer can do what only app_owner_7 may"),
+        "{found:?}"
+    );
 }
 
 /// F39

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** only what is ours is judged; business tables may live in the same schema.
 //!
-//! **Not here:** the text of a constraint or index. One that was replaced by another of its name is not found.
+//! **Not here:** the texts of columns, constraints and indexes (`shape`), and who may do what (`rights`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ const PATH_END: &str = ", pg_temp";
 /// What is said where nothing refuses DDL.
 const NO_GUARD: &str = "no event trigger refuses ALTER and DROP of the ledger's tables: whoever installed it was no superuser";
 
-/// Compares the schema with the files that make it; false when a table is missing, so that nothing can be replayed.
+/// Compares the schema with the files that make it; false when a table or column is missing, so that nothing can be replayed.
 pub(super) async fn drift(reading: &Reading<'_>, findings: &mut Findings) -> Result<bool, Error> {
     let schema = reading.inner.sql.schema();
     let expected = Expected::of(schema);
@@ -32,19 +32,20 @@ pub(super) async fn drift(reading: &Reading<'_>, findings: &mut Findings) -> Res
         return Ok(false);
     }
     drift.constraints(findings).await?;
+    let readable = drift.shape(findings).await?;
     drift.triggers(findings).await?;
     drift.guard(findings).await?;
     let functions = drift.functions(findings).await?;
     drift.function_rights(&functions, findings).await?;
     drift.rights(findings).await?;
-    Ok(true)
+    Ok(readable)
 }
 
-struct Drift<'d, 'i> {
-    reading: &'d Reading<'i>,
-    schema: &'d str,
-    owner: String,
-    expected: &'d Expected,
+pub(super) struct Drift<'d, 'i> {
+    pub reading: &'d Reading<'i>,
+    pub schema: &'d str,
+    pub owner: String,
+    pub expected: &'d Expected,
 }
 
 impl Drift<'_, '_> {
@@ -56,11 +57,15 @@ impl Drift<'_, '_> {
         let mut found = BTreeSet::new();
         for row in &rows {
             let name: &str = row.try_get("name")?;
+            let owner: &str = row.try_get("owner")?;
             if !self.expected.tables.contains(name) {
+                if owner == self.owner {
+                    let text = format!("{name} is not one of ours and is owned by {owner}");
+                    findings.add(Fault::Table, None, None, text);
+                }
                 continue;
             }
             found.insert(name);
-            let owner: &str = row.try_get("owner")?;
             let persistence: &str = row.try_get("persistence")?;
             let oddities = [
                 (owner != self.owner, format!("is owned by {owner}")),
@@ -159,7 +164,7 @@ impl Drift<'_, '_> {
             [&names.as_slice(), &self.schema];
         let rows = self.reading.query(sql::GUARD_STATE, &params).await?;
         if rows.is_empty() {
-            findings.notes.push(NO_GUARD);
+            findings.notes.push(NO_GUARD.to_owned());
             return Ok(());
         }
         let text = self.reading.inner.sql.schema().render(sql::GUARD);
@@ -193,7 +198,13 @@ impl Drift<'_, '_> {
         let mut found: BTreeMap<&str, Vec<Function>> = BTreeMap::new();
         for row in &rows {
             let name: &str = row.try_get("name")?;
+            let owner: &str = row.try_get("owner")?;
             if !self.expected.functions.contains_key(name) {
+                if owner == self.owner {
+                    let text =
+                        format!("function {name} is not one of ours and is owned by {owner}");
+                    findings.add(Fault::Function, None, None, text);
+                }
                 continue;
             }
             let mut add = |how: String| {
@@ -204,7 +215,6 @@ impl Drift<'_, '_> {
                     format!("function {name} {how}"),
                 );
             };
-            let owner: &str = row.try_get("owner")?;
             if owner != self.owner {
                 add(format!("is owned by {owner}"));
             }
@@ -241,64 +251,5 @@ impl Drift<'_, '_> {
             }
         }
         Ok(names)
-    }
-
-    async fn function_rights(
-        &self,
-        functions: &BTreeSet<String>,
-        findings: &mut Findings,
-    ) -> Result<(), Error> {
-        let rows = self
-            .reading
-            .query(sql::SCHEMA_FUNCTION_RIGHTS, &[&self.schema])
-            .await?;
-        let mut found = BTreeSet::new();
-        for row in &rows {
-            let right: (String, String) = (row.try_get(0)?, row.try_get(1)?);
-            let ours = self.expected.functions.contains_key(&right.0);
-            if ours && !self.expected.rights.contains(&right) {
-                let text = format!("{} may call function {}", right.1, right.0);
-                findings.add(Fault::Grant, None, None, text);
-            }
-            found.insert(right);
-        }
-        // Of a function that is missing, that it is missing is enough.
-        let lost = self.expected.rights.difference(&found);
-        for right in lost.filter(|(name, _)| functions.contains(name)) {
-            let text = format!("{} may not call function {}", right.1, right.0);
-            findings.add(Fault::Grant, None, None, text);
-        }
-        Ok(())
-    }
-
-    async fn rights(&self, findings: &mut Findings) -> Result<(), Error> {
-        let rows = self
-            .reading
-            .query(sql::SCHEMA_RIGHTS, &[&self.schema])
-            .await?;
-        for row in &rows {
-            let relation: &str = row.try_get(0)?;
-            let grantee: &str = row.try_get(1)?;
-            let privilege: &str = row.try_get(2)?;
-            let table = relation.split('.').next().unwrap_or(relation);
-            if self.expected.tables.contains(table) || relation.starts_with("schema ") {
-                let text = format!("{grantee} has {privilege} on {relation}");
-                findings.add(Fault::Grant, None, None, text);
-            }
-        }
-        let schema = self.reading.inner.sql.schema();
-        let roles: Vec<_> = [Part::Engine, Part::Operator, Part::Auditor]
-            .map(|part| schema.role(part).into_owned())
-            .into();
-        let members = self
-            .reading
-            .query(sql::SCHEMA_MEMBERS, &[&self.owner, &roles])
-            .await?;
-        for row in &members {
-            let role: &str = row.try_get(0)?;
-            let text = format!("{role} can do what only {} may", self.owner);
-            findings.add(Fault::Grant, None, None, text);
-        }
-        Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! **What can go wrong:** a long check holds back the vacuum; it takes no lock that anybody waits for.
 //!
-//! **Not here:** signatures and decisions ([`Engine::audit_verify`]), leases and claims, the text of constraints.
+//! **Not here:** signatures and decisions ([`Engine::audit_verify`]), leases and claims.
 
 mod beside;
 mod blobs;
@@ -15,7 +15,9 @@ mod expected;
 mod model;
 mod of_runs;
 mod replay;
+mod rights;
 mod sealed;
+mod shape;
 mod stream;
 mod tale;
 

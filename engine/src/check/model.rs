@@ -27,7 +27,7 @@ pub struct CheckReport {
     /// How many runs are in archives.
     pub archived: u64,
     /// What is no fault and should be known.
-    pub notes: Vec<&'static str>,
+    pub notes: Vec<String>,
 }
 
 /// One disagreement.
@@ -182,7 +182,7 @@ pub(crate) struct Findings {
     pub named: Vec<CheckFinding>,
     pub more: u64,
     pub archived: u64,
-    pub notes: Vec<&'static str>,
+    pub notes: Vec<String>,
 }
 
 impl Findings {

@@ -432,6 +432,53 @@ async fn drift_of_the_schema_is_named() {
             "alter domain redress.transition drop constraint transition_is_legal",
             "RD0698",
         ),
+        (
+            "alter table redress.plan drop constraint plan_digest_is_of_its_bytes; \
+             alter table redress.plan add constraint plan_digest_is_of_its_bytes check (true)",
+            "RD0698",
+        ),
+        (
+            "drop index redress.subject_has_one_active_run; \
+             create unique index subject_has_one_active_run on redress.run (subject, id)",
+            "RD0698",
+        ),
+        (
+            "alter table redress.run add constraint never check (seq >= 0)",
+            "RD0698",
+        ),
+        ("alter table redress.record add column note text", "RD0698"),
+        ("alter table redress.hold drop column by", "RD0698"),
+        (
+            "alter table redress.worker alter column name drop not null",
+            "RD0698",
+        ),
+        (
+            "alter table redress.run alter column claims set default 7",
+            "RD0698",
+        ),
+        ("grant select on redress.record to public", "RD0696"),
+        ("grant select (content) on redress.blob to public", "RD0696"),
+        (
+            "revoke usage on schema redress from redress_engine",
+            "RD0696",
+        ),
+        (
+            "revoke select on redress.record from redress_auditor",
+            "RD0696",
+        ),
+        (
+            "alter default privileges in schema redress grant insert on tables to redress_engine",
+            "RD0696",
+        ),
+        (
+            "create function redress.evil() returns int language sql security definer as 'select 1'; \
+             alter function redress.evil() owner to redress_owner",
+            "RD0695",
+        ),
+        (
+            "create view redress.quiet as select 1 as one; alter view redress.quiet owner to redress_owner",
+            "RD0699",
+        ),
         ("drop event trigger redress_refuses_ddl", "RD0694"),
         ("alter event trigger redress_refuses_drop disable", "RD0694"),
         (
