@@ -81,7 +81,7 @@ impl Exit {
             660..=666 | 670..=671 | 675..=699 => Self::Verification,
             710..=720 => Self::Verification,
             721 => Self::Usage,
-            730 | 732..=734 | 741..=745 | 748 | 749 => Self::Refused,
+            730 | 732..=734 | 741..=745 | 748 | 749 | 753 => Self::Refused,
             731 | 735 | 738 | 739 | 746 | 747 | 751 | 752 => Self::Verification,
             736 | 737 => Self::Person,
             740 => Self::Failed,

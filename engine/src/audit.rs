@@ -1,7 +1,8 @@
 //! Verifies the whole ledger in the database with the verifier that an auditor runs offline, and with local roots.
 //!
 //! **Invariant:** the verdict is the ledger crate's own; the first fault is the verdict. Added here is what only the
-//! database can show: the columns beside the bytes, and that runs and records belong together.
+//! database can show: the columns beside the bytes, that runs and records belong together, and that what was sealed is
+//! still there.
 //!
 //! **Not here:** that nothing was cut off together with its head: only a signed checkpoint that somebody remembers
 //! shows that.
@@ -13,7 +14,7 @@ use redress_ledger::{Hash, Record};
 use redress_sql as sql;
 use uuid::Uuid;
 
-use crate::check::{Fault, Records, Stored};
+use crate::check::{Fault, Findings, Records, Stored, sealed};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::view::Reading;
@@ -41,6 +42,9 @@ impl Engine {
             own: None,
         };
         audit.walk().await?;
+        if audit.own.is_none() {
+            audit.leaves().await?;
+        }
         let mut report = audit.verifier.finish();
         // The verifier saw everything up to our own finding: its fault, if it has one, comes first.
         if let Some(own) = audit.own
@@ -108,6 +112,24 @@ impl Audit<'_, '_> {
                 let text = "a log of no run has another head than records";
                 self.fail(run, 1, Fault::SystemHead, text);
             }
+        }
+        Ok(())
+    }
+
+    /// What was sealed is there: every leaf, the record that it names, and the head that was signed.
+    async fn leaves(&mut self) -> Result<(), Error> {
+        let mut findings = Findings::default();
+        sealed(self.reading, &mut findings).await?;
+        if let Some(first) = findings.named.into_iter().next() {
+            let run = first
+                .run
+                .unwrap_or(self.reading.inner.installation.keys_run);
+            self.own = Some(Verdict::Failed {
+                run,
+                seq: first.seq.unwrap_or_default(),
+                code: first.code,
+                message: first.message,
+            });
         }
         Ok(())
     }

@@ -91,7 +91,7 @@ async fn archived_runs_leave_the_tables_and_the_ledger_is_verified_as_a_whole() 
     let refused = engine
         .change_keyring(change, &[&lab.reviewer], "tidy")
         .await;
-    assert!(matches!(refused, Err(Error::Keyring(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Act(_))), "{refused:?}");
     let before = count(&lab, "record");
     let change = archiving.change().expect("a change");
     let_go(&engine, &lab, change).await.expect("let go");

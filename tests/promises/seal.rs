@@ -511,7 +511,7 @@ async fn an_erased_blob_is_gone_and_the_ledger_holds() {
     assert!(vault.path(&format!("with/blobs/{blob}")).exists());
     // Nobody else than the root may, and nothing happens.
     let refused = engine.erase_blob(blob, &[&lab.reviewer], "asked").await;
-    assert!(matches!(refused, Err(Error::Keyring(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Act(_))), "{refused:?}");
     assert_eq!(lab.sql("select count(*) from redress.blob"), "1");
     engine
         .erase_blob(blob, &[&lab.sovereign], "the person asked for it")
@@ -527,6 +527,29 @@ async fn an_erased_blob_is_gone_and_the_ledger_holds() {
     assert!(matches!(again, Err(Error::UnknownBlob(_))), "{again:?}");
     let report = engine.check().await.expect("checked");
     assert!(report.ok, "{:?}", report.findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_run_that_was_deleted_whole_is_missed() {
+    let (lab, engine) = lab().await;
+    let vault = Vault::open(&lab, &engine).await;
+    some_runs(&engine, 2).await;
+    vault.sealer(&engine).seal().await.expect("sealed");
+    lab.sql(
+        "alter table redress.record disable trigger all; create temporary table gone as select id from redress.run limit 1;
+         delete from redress.record where run in (table gone); delete from redress.run where id in (table gone);
+         alter table redress.record enable always trigger record_is_append_only;
+         alter table redress.record enable always trigger record_is_not_truncated",
+    );
+    let audit = engine.audit_verify().await.expect("read");
+    assert!(
+        matches!(
+            audit.verdict,
+            redress::ledger::Verdict::Failed { code: "RD0746", .. }
+        ),
+        "{:?}",
+        audit.verdict
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -554,6 +577,11 @@ async fn leaves_that_were_changed_behind_the_triggers_are_found() {
         let report = engine.check().await.expect("checked");
         let codes: Vec<&str> = report.findings.iter().map(|found| found.code).collect();
         assert!(codes.contains(&"RD0746"), "{change}: {codes:?}");
+        let audit = engine.audit_verify().await.expect("read");
+        let redress::ledger::Verdict::Failed { code, .. } = audit.verdict else {
+            panic!("{change}: {:?}", audit.verdict);
+        };
+        assert_eq!(code, "RD0746", "{change}");
         behind_the_triggers(
             &lab,
             &["leaf", "checkpoint"],

@@ -9,10 +9,10 @@ use base64ct::{Base64, Encoding};
 use redress::Engine;
 use redress::archive::Archives;
 use redress::seal::{FileAnchor, SealError, Sealed, Sealer};
-use redress_ledger::KeyId;
 use redress_ledger::checkpoint::{CHECKPOINT_BYTES_MAX, log_origin};
 use redress_ledger::key::SigningKey;
 use redress_ledger::keyfile::read_public;
+use redress_ledger::{Checkpoint, KeyId};
 use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -391,6 +391,30 @@ pub async fn erase(place: &Place, args: &EraseArgs) -> Result<Exit, Fail> {
     crate::commands::key::act::carry(place, &engine, change, &args.flags, &what).await
 }
 
+/// The head that is to be remembered is not older than the one that this machine has anchored: what was signed between
+/// them would be forgotten, and nobody could see it any more.
+fn reaches_anchor(place: &Place, head: &[u8], generation: i64) -> Result<(), Fail> {
+    let path = place.state()?.join("anchor").join(log_stem(generation));
+    if !path.exists() {
+        return Ok(());
+    }
+    let size = |bytes: &[u8]| {
+        let read = Checkpoint::peek(bytes).map_err(SealError::from);
+        read.map(|head| head.size).map_err(redress::Error::from)
+    };
+    let (given, anchored) = (size(head)?, size(&read_file(&path, CHECKPOINT_BYTES_MAX)?)?);
+    if given >= anchored {
+        return Ok(());
+    }
+    Err(Fail::own(
+        "RD0753",
+        format!(
+            "the head that is given has {given} leaves, the one that was anchored here has {anchored}, {}",
+            path.display()
+        ),
+    ))
+}
+
 /// Continues a ledger whose log cannot go on, as the next generation.
 ///
 /// # Errors
@@ -407,6 +431,7 @@ pub async fn proceed(place: &Place, args: &ContinueArgs) -> Result<Exit, Fail> {
     };
     let engine = place.engine_with(needs).await?;
     let installation = engine.installation();
+    reaches_anchor(place, &head, installation.generation)?;
     let next = installation.generation + 1;
     let name = log_origin(&installation.origin, next);
     let what = format!(

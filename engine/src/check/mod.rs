@@ -21,13 +21,14 @@ mod shape;
 mod stream;
 mod tale;
 
+pub(crate) use model::Findings;
 pub use model::{CheckFinding, CheckReport, FINDINGS_MAX, Fault, SCHEMA};
+pub(crate) use sealed::sealed;
 pub(crate) use stream::{Records, Stored};
 
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::view::Reading;
-use model::Findings;
 
 impl Engine {
     /// Compares ledger, tables and schema. Findings are the result, not an error.
@@ -40,7 +41,7 @@ impl Engine {
         let (mut runs, mut records) = (0, 0);
         if drift::drift(&reading, &mut findings).await? {
             (runs, records) = replay::replay(&reading, &mut findings).await?;
-            sealed::sealed(&reading, &mut findings).await?;
+            sealed(&reading, &mut findings).await?;
         }
         reading.end().await;
         Ok(report(findings, runs, records))

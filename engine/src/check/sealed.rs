@@ -15,7 +15,7 @@ use crate::view::Reading;
 const LEAVES_A_PAGE: i64 = 5_000;
 
 /// Walks every leaf of the present generation.
-pub(super) async fn sealed(reading: &Reading<'_>, findings: &mut Findings) -> Result<(), Error> {
+pub(crate) async fn sealed(reading: &Reading<'_>, findings: &mut Findings) -> Result<(), Error> {
     let rows = reading.query(sql::SEALER_HEAD, &[]).await?;
     let Some(head) = rows.first() else {
         findings.add(Fault::Leaf, None, None, "the sealer's row is missing");

@@ -168,4 +168,11 @@ pub(super) const PAGES: &[Page] = &[
         AS_FOUND,
         "Believe the records (`redress runbook show EXEC` lists them); find out who can write the table.",
     ),
+    page(
+        "RD0753",
+        "the head to continue from is not the last one",
+        "This machine's anchor remembers a longer log than the head that was given. Continued from there, what was signed between the two would be forgotten without a trace.",
+        NOTHING,
+        "Continue from the anchor itself: `redress audit continue --checkpoint STATE/anchor/log-gen-N`. Where the anchor is another ledger's, move it away first.",
+    ),
 ];

@@ -243,6 +243,8 @@ fn an_older_database_is_a_fork_and_the_sovereign_continues_it() {
     let kit = Kit::opened();
     a_run(&kit, "a");
     sealed(&kit);
+    let first = kit.path("first-head").display().to_string();
+    fs::copy(kit.state().join("anchor/log-gen-1"), &first).unwrap();
     let sql = |text: &str| kit.database.query_text(text);
     sql("create table public.old_leaf as table redress.leaf; create table public.old_checkpoint as table redress.checkpoint;
          create table public.old_sealer as table redress.sealer");
@@ -266,6 +268,16 @@ fn an_older_database_is_a_fork_and_the_sovereign_continues_it() {
         head
     );
     let anchor = kit.state().join("anchor/log-gen-1").display().to_string();
+    // Behind an older head nobody could see what was signed since.
+    let older = kit.signed(&[
+        "audit",
+        "continue",
+        "--checkpoint",
+        &first,
+        "--reason",
+        "restored",
+    ]);
+    kit.refused(&older, 4, "RD0753");
     let go_on = kit.signed(&[
         "audit",
         "continue",
