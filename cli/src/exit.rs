@@ -70,7 +70,7 @@ impl Exit {
             454 => Self::Verification,
             219 | 420 | 427 | 450 | 750 => Self::Stale,
             501..=522 | 540..=559 | 563 | 580..=585 => Self::Refused,
-            530..=532 => Self::Configuration,
+            433 | 530..=532 => Self::Configuration,
             432 | 560 | 562 | 577 => Self::Approvals,
             570..=576 | 579 => Self::Refused,
             578 | 926 => Self::Verification,

@@ -83,6 +83,7 @@ impl Engine {
                 .await?;
             return Err(error);
         }
+        inner.check_roles(&session, &live, &stored.plan).await?;
         let now = inner.now(&session).await?;
         let approvals = inner
             .valid_approvals(&session, &live, stored, &now, Judged::Now)
@@ -148,6 +149,31 @@ impl Inner {
             });
         }
         Ok(())
+    }
+
+    /// Whoever applies can take the roles of the phases; found out halfway, the run would be stuck.
+    async fn check_roles(&self, session: &Session, live: &Live, plan: &Plan) -> Result<(), Error> {
+        let idle = [Action::Nothing, Action::Discard];
+        let phases = plan.actions.iter().filter(|a| !idle.contains(&a.action));
+        let roles: Vec<&str> = phases
+            .filter_map(|a| live.definition().phase(a.phase.as_str())?.role.as_deref())
+            .collect();
+        if roles.is_empty() {
+            return Ok(());
+        }
+        let ask = self.prepare(session, sql::ROLES_MISSING).await?;
+        let rows = session
+            .query(&ask, &[&roles])
+            .await
+            .map_err(DbError::from)?;
+        let missing = rows.iter().map(|row| row.try_get(0));
+        let missing: Vec<&str> = missing.collect::<Result<_, _>>().map_err(DbError::from)?;
+        match missing.as_slice() {
+            [] => Ok(()),
+            _ => Err(Error::RoleMissing {
+                roles: missing.join(", "),
+            }),
+        }
     }
 
     /// Waits until whoever carries out a compensation has come to its end.

@@ -134,6 +134,12 @@ pub enum Error {
     /// The run has moved on since the plan was made.
     #[error("the plan is stale, the run has moved on since it was made: plan again, run {0}")]
     StalePlan(Uuid),
+    /// The login may not act as a role that the plan's phases name.
+    #[error("this login may not act as the role of a phase that the plan takes back: {roles}")]
+    RoleMissing {
+        /// The roles.
+        roles: String,
+    },
     /// The plan contains an action that is refused.
     #[error("the plan cannot run: phase {phase} is refused, {why}")]
     PlanRefused {
@@ -327,6 +333,7 @@ impl Error {
             | Self::WrongState { .. }
             | Self::StalePlan(_)
             | Self::PlanRefused { .. }
+            | Self::RoleMissing { .. }
             | Self::GuardRefused { .. }
             | Self::NotRehearsed(_)
             | Self::CheckFailed { .. }
@@ -398,6 +405,7 @@ impl Error {
             Self::CheckFailed { unknown: true, .. } => "RD0445",
             Self::Baseline { .. } => "RD0422",
             Self::PlanRefused { .. } => "RD0423",
+            Self::RoleMissing { .. } => "RD0433",
             Self::Stuck { .. } => "RD0424",
             Self::WrongState { .. } => "RD0425",
             Self::UnknownPlan(_) => "RD0426",

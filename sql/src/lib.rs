@@ -188,6 +188,8 @@ statements! {
         NOTE_REFUSAL = "note_refusal";
         /// Stores a plan: digest, run, basis seq, canonical bytes.
         PUT_PLAN = "put_plan";
+        /// Which of these roles this session may not take: roles.
+        ROLES_MISSING = "roles_missing";
     }
     "hold" {
         /// Appends records to the system log: head seq, records.

@@ -1004,3 +1004,40 @@ async fn a_driver_that_is_dropped_leaves_no_open_transaction() {
     );
     assert_eq!(lab.sql("select count(*) from shop.mark"), "0");
 }
+
+/// Found out halfway it would leave the run stuck, and the approvals used up.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_not_take_a_phase_s_role_is_refused_before_anything_is_tried() {
+    let lab = lab().await;
+    let role = format!("clerk_{}", Uuid::now_v7().simple());
+    lab.sql(&format!(
+        "create role {role} nologin; grant usage on schema shop to {role}; grant all on shop.mark to {role}"
+    ));
+    let engine = lab.engine().await;
+    let phases = vec![
+        mark("p1", json!({"role": role.as_str()})),
+        mark("bad", json!({})),
+    ];
+    let authority = json!({"authority": {"soft_revert": {"operator": 1}}});
+    let Outcome::Held(row) = run(&engine, &saga("roles", phases, authority)).await else {
+        panic!("held")
+    };
+    let plan = planned(&engine, row.id).await;
+    engine
+        .approve(&plan, &lab.operator, "agreed")
+        .await
+        .expect("approved");
+    let (mender, url) = crate::gate::login(&lab, "redress_engine, redress_operator");
+    let records = lab.sql("select count(*) from redress.record");
+    let other = lab.builder(&url).build().await.expect("an engine");
+    let error = other.apply(&plan).await.expect_err("no such right");
+    assert_eq!(error.code(), "RD0433", "{error}");
+    assert!(error.to_string().contains(&role), "{error}");
+    assert_eq!(lab.sql("select count(*) from redress.record"), records);
+    lab.sql(&format!("grant {role} to {mender}"));
+    let applied = other.apply(&plan).await.expect("applied");
+    assert!(matches!(applied, Outcome::Compensated(_)), "{applied:?}");
+    lab.sql(&format!(
+        "drop owned by {role}; drop role {role}; drop owned by {mender}; drop role {mender}"
+    ));
+}

@@ -48,7 +48,7 @@ fn script(schema: &SchemaName) -> String {
          -- no event trigger refuses ALTER and DROP of the ledger's tables, and `redress check` says so.\n\
          grant {} to installer;\n\
          do $$ begin execute format('grant create on database %I to installer', current_database()); end $$;\n\n\
-         -- Each login gets the roles of what it does, and a worker those of its phases too (`redress saga grants`).\n",
+         -- Each login gets the roles of what it does, and a worker, and whoever applies plans, those of the phases too (`redress saga grants`).\n",
         schema.role(Part::Owner)
     ));
     for (login, parts) in LOGINS {

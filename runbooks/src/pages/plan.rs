@@ -103,6 +103,13 @@ pub(super) const PAGES: &[Page] = &[
         "Plan again with another action for that phase: `--action PHASE=ACTION`.",
     ),
     page(
+        "RD0433",
+        "a role of the phases is missing",
+        "The login that applies the plan is no member of a role under which a phase's statements run.",
+        NOTHING,
+        "Apply it as a login that has the role, or grant it: `redress saga grants` prints what each phase needs.",
+    ),
+    page(
         "RD0424",
         "stuck",
         "A compensation could not finish and rolled back.",
