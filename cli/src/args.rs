@@ -34,7 +34,7 @@ pub struct Cli {
 #[command(next_help_heading = "Everywhere")]
 pub struct Globals {
     /// The database [env: REDRESS_DATABASE_URL, DATABASE_URL]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", value_parser = no_empty_url)]
     pub database: Option<String>,
     /// Folder for snapshots, holds, keys and artefacts [env: REDRESS_STATE_DIR] [default: ~/.local/state/redress]
     #[arg(long, global = true, value_name = "DIR")]
@@ -74,6 +74,18 @@ pub struct Globals {
     #[arg(long, global = true, value_name = "NAME", default_value = "redress")]
     pub schema: SchemaName,
 }
+
+/// An empty URL is a variable that a script did not fill, not a wish for the private server.
+fn no_empty_url(text: &str) -> Result<String, String> {
+    match text.trim().is_empty() {
+        true => Err(EMPTY_URL.to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// What is said of an empty URL.
+pub const EMPTY_URL: &str =
+    "it is empty: name a database, or leave it out for the private server; nothing was done";
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

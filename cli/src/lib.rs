@@ -109,7 +109,14 @@ fn understood(arguments: &[OsString]) -> Result<(Cli, Settings), Exit> {
         Ok(settings) => settings,
         // What explains a configuration is not stopped by it.
         Err(_) if cli.command.needs_no_settings() => Settings::default(),
-        Err(fail) => return Err(refused(&cli.globals, &fail)),
+        Err(fail) => {
+            if matches!(cli.command, args::Command::Kill(_)) {
+                let text =
+                    "NOTHING IS STOPPED: repeat `redress kill` with settings that are understood";
+                Say::new(&cli.globals).notice(text);
+            }
+            return Err(refused(&cli.globals, &fail));
+        }
     };
     let (mut cli, _) = read(settings.onto(command_line())).map_err(told)?;
     let named = settings.named(cli.globals.schema.clone());

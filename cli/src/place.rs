@@ -106,15 +106,16 @@ impl Place {
         given.filter(|url| !url.trim().is_empty())
     }
 
-    /// The database as whoever owns the schema reaches it, else without a pooler between, else as every command does.
+    /// The database as whoever owns the schema reaches it, else without a pooler between, else as every command does; a
+    /// private server that has no ledger yet gets one of this name.
     ///
     /// # Errors
     /// As [`Place::target`].
-    pub async fn migration_target(&self) -> Result<Target, Fail> {
+    pub async fn migration_target(&self, origin: Option<&str>) -> Result<Target, Fail> {
         let beside = ["migrate", "direct"].map(|key| self.settings.url_beside(key));
         match beside.into_iter().flatten().next() {
             Some(url) => read_url(url),
-            None => self.target().await,
+            None => self.target_named(origin).await,
         }
     }
 
@@ -159,9 +160,13 @@ impl Place {
     /// # Errors
     /// [`Fail::Cluster`] when there is no server to be had; [`Fail::Engine`] when the URL cannot be read.
     pub async fn target(&self) -> Result<Target, Fail> {
+        self.target_named(None).await
+    }
+
+    async fn target_named(&self, origin: Option<&str>) -> Result<Target, Fail> {
         match self.given()? {
             Some(target) => Ok(target),
-            None => private_target(&self.private_up().await?),
+            None => private_target(&self.private_up_named(origin).await?),
         }
     }
 
@@ -170,6 +175,10 @@ impl Place {
     /// # Errors
     /// [`Fail::Cluster`]; [`Fail::Engine`] when the schema there is not ours.
     pub async fn private_up(&self) -> Result<String, Fail> {
+        self.private_up_named(None).await
+    }
+
+    async fn private_up_named(&self, origin: Option<&str>) -> Result<String, Fail> {
         let dir = self.cluster_dir()?;
         let ran = matches!(cluster::status(&dir)?, Status::Running { ready: true, .. });
         let made = !ran && !dir.join("server").exists();
@@ -182,11 +191,16 @@ impl Place {
         }
         let private = cluster::up(&dir, &Options::default())?;
         let url = url_of(&private);
-        self.settle(&private, &url).await?;
+        self.settle(&private, &url, origin).await?;
         Ok(url)
     }
 
-    async fn settle(&self, private: &PrivateCluster, url: &str) -> Result<(), Fail> {
+    async fn settle(
+        &self,
+        private: &PrivateCluster,
+        url: &str,
+        origin: Option<&str>,
+    ) -> Result<(), Fail> {
         let admin = open(&private_target(&private.url("postgres", "postgres"))?).await?;
         for (missing, make) in BOOTSTRAP {
             let row = admin.query_one(*missing, &[]).await.map_err(DbError::from);
@@ -201,7 +215,8 @@ impl Place {
         let sql = redress_sql(&self.globals.schema);
         let found = schema::inspect(&session, &sql).await;
         if let Err(SchemaError::Missing(_) | SchemaError::Older { .. }) = found {
-            self.migrate(&session, &default_origin()).await?;
+            let origin = origin.map_or_else(default_origin, str::to_owned);
+            self.migrate(&session, &origin).await?;
         }
         Ok(())
     }

@@ -288,6 +288,11 @@ pub enum Error {
         "the switch is published, nobody new gets in; not drained, these may still commit: {0}"
     )]
     NotDrained(String),
+    /// The kill switch is published, and whether earlier entrants have ended could not be found out.
+    #[error(
+        "the switch is published, nobody new gets in; not drained, whoever had entered before may still commit: {0}"
+    )]
+    DrainFailed(DbError),
     /// An adapter said no.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
@@ -361,6 +366,7 @@ impl Error {
             | Self::Held(_)
             | Self::ReleaseUnproven { .. }
             | Self::NotDrained(_)
+            | Self::DrainFailed(_)
             | Self::Inconsistent(_) => Class::Hold,
             Self::Adapter(error) => error.class(),
             Self::Keyring(error) => error.class(),
@@ -386,7 +392,7 @@ impl Error {
             Self::SubjectBusy(_) => "RD0212",
             Self::Expectation { .. } => "RD0213",
             Self::Held(_) => "RD0204",
-            Self::NotDrained(_) => "RD0214",
+            Self::NotDrained(_) | Self::DrainFailed(_) => "RD0214",
             Self::UnknownHold(_) => "RD0215",
             Self::ReleaseUnproven { .. } => "RD0218",
             Self::UnknownAdapter(_) => "RD0304",
@@ -427,9 +433,17 @@ impl Error {
             Self::Log(error) => error.code(),
             Self::Plan(error) => error.code(),
             Self::File(error) => error.code(),
-            Self::Db(error) => error.code(),
+            Self::Db(error) => error.code_outside(),
             Self::Unknown(_) => "RD0809",
             Self::Inconsistent(_) => "RD0672",
+        }
+    }
+
+    /// The stable code of what ended an attempt of a phase: there, what the server refuses is the phase's.
+    pub(crate) fn code_inside(&self) -> &'static str {
+        match self {
+            Self::Db(error) => error.code(),
+            other => other.code(),
         }
     }
 

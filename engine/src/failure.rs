@@ -65,7 +65,7 @@ pub(crate) struct Cutoff {
 impl Cutoff {
     pub fn of(error: &Error) -> Self {
         Self {
-            code: error.code().to_owned(),
+            code: error.code_inside().to_owned(),
             message: clipped(&error.to_string()),
             class: error.class(),
             sqlstate: error.sqlstate().map(str::to_owned),

@@ -55,8 +55,9 @@ impl Engine {
     /// After half of `deadline` whoever is still in the gate is terminated.
     ///
     /// # Errors
-    /// [`Error::NotDrained`] when the deadline passes: published, nobody new gets in, but those named may still commit.
-    /// [`Error::Db`] when the database cannot be told; the hold file is in force on this machine then.
+    /// [`Error::NotDrained`] when the deadline passes: published, nobody new gets in, but those named may still commit;
+    /// [`Error::DrainFailed`] when it could not be found out who has not ended. Any other error: the database was not
+    /// told, or whether it was is not known ([`Error::Unknown`]); the hold file is in force on this machine then.
     pub async fn kill(
         &self,
         reason: &str,
@@ -67,7 +68,12 @@ impl Engine {
         let started = Instant::now();
         let switch_no = inner.publish_kill(reason, freeze).await?;
         crash::point("switch.after_publish");
-        inner.drain(deadline, started).await?;
+        let drained = inner.drain(deadline, started).await;
+        // The switch stands, whatever became of the wait.
+        drained.map_err(|error| match error {
+            Error::Db(error) => Error::DrainFailed(error),
+            other => other,
+        })?;
         Ok(Killed {
             switch_no,
             drained_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -8,6 +8,8 @@
 //!
 //! **Not here:** drift of triggers, grants and functions after the installation (`check`).
 
+use redress_ledger::checkpoint::log_origin;
+use redress_ledger::key::{KEY_NAME_BYTES_MAX, check_name};
 use redress_ledger::{Class, Hash};
 use redress_sql::{self as sql, Migration, Part, SchemaName, Sql};
 use thiserror::Error;
@@ -20,6 +22,8 @@ use crate::db::{DbError, Session};
 pub const SCHEMA_VERSION: i32 = sql::MIGRATIONS.len() as i32;
 /// Oldest server that is supported.
 pub const SERVER_VERSION_MIN: i32 = 150_000;
+/// Most bytes of a ledger's name: `/gen/` and the largest generation stand behind it in the log's name.
+pub const ORIGIN_BYTES_MAX: usize = KEY_NAME_BYTES_MAX - "/gen/9223372036854775807".len();
 /// Two migrators may both try to make the foundation; the loser tries again this often.
 const FOUNDATION_TRIES_MAX: u32 = 5;
 
@@ -64,6 +68,19 @@ pub enum SchemaError {
         /// As answered.
         found: String,
     },
+    /// A ledger cannot have this name.
+    #[error(
+        "a ledger's name has 1 to {ORIGIN_BYTES_MAX} bytes without spaces, controls and `+`, not {0:?}: it holds once and for all"
+    )]
+    Origin(String),
+    /// The installation has another name than the one that was asked for.
+    #[error("the ledger here is named {stands:?}, once and for all, and not {asked:?}")]
+    OtherOrigin {
+        /// Its name.
+        stands: String,
+        /// The name that was asked for.
+        asked: String,
+    },
     /// The server refuses writes.
     #[error(
         "the server is read-only (a standby, or default_transaction_read_only): nothing was written"
@@ -87,6 +104,8 @@ impl SchemaError {
             | Self::Newer { .. }
             | Self::Divergent { .. }
             | Self::OtherServer { .. }
+            | Self::Origin(_)
+            | Self::OtherOrigin { .. }
             | Self::ReadOnly
             | Self::ServerVersion(_) => Class::Refused,
         }
@@ -102,7 +121,9 @@ impl SchemaError {
             Self::OtherServer { .. } => "RD0705",
             Self::ReadOnly => "RD0804",
             Self::ServerVersion(_) => "RD0706",
-            Self::Db(error) => error.code(),
+            Self::Origin(_) => "RD0707",
+            Self::OtherOrigin { .. } => "RD0708",
+            Self::Db(error) => error.code_outside(),
         }
     }
 }
@@ -245,17 +266,46 @@ async fn applied(session: &Session, sql: &Sql) -> Result<Applied, SchemaError> {
         .collect())
 }
 
+/// Judges the name of a ledger: with any generation behind it, it must be able to name the log's key.
+///
+/// # Errors
+/// [`SchemaError::Origin`].
+pub fn check_origin(origin: &str) -> Result<(), SchemaError> {
+    check_name(&log_origin(origin, i64::MAX))
+        .ok()
+        .filter(|()| !origin.is_empty())
+        .ok_or_else(|| SchemaError::Origin(origin.to_owned()))
+}
+
+/// The name of the ledger that stands there, of whichever version; `None` where nothing is installed.
+///
+/// # Errors
+/// [`SchemaError::Db`].
+pub async fn origin_of(
+    session: &Session,
+    schema: &SchemaName,
+) -> Result<Option<String>, SchemaError> {
+    let sql = Sql::for_schema(schema.clone());
+    match session.query_opt(sql.text(sql::INSTALLATION), &[]).await {
+        Ok(row) => Ok(row.map(|row| row.get(0))),
+        Err(error) if error.code().is_some_and(|c| c.code() == "42P01") => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Brings the schema to this engine's version and returns the numbers of the migrations that it applied.
 ///
 /// `origin` names the ledger of a new installation; an existing one keeps its own.
 ///
 /// # Errors
-/// [`SchemaError::Newer`] and [`SchemaError::Divergent`] before anything is written; [`SchemaError::Db`] otherwise.
+/// [`SchemaError::Origin`], [`SchemaError::Newer`] and [`SchemaError::Divergent`] before anything is written;
+/// [`SchemaError::Db`] otherwise.
 pub async fn migrate(
     session: &Session,
     schema: &SchemaName,
     origin: &str,
 ) -> Result<Vec<i32>, SchemaError> {
+    check_origin(origin)?;
     let sql = Sql::for_schema(schema.clone());
     let row = session
         .query_one(sql.text(sql::SURROUNDINGS), &[&schema.as_str()])

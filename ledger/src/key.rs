@@ -265,7 +265,10 @@ fn key_hash(name: &str, algorithm: u8, key: &PublicKey) -> [u8; 4] {
 }
 
 /// Checks what a signed note allows as a name, and bounds it.
-pub(crate) fn check_name(name: &str) -> Result<(), KeyError> {
+///
+/// # Errors
+/// [`KeyError::Name`].
+pub fn check_name(name: &str) -> Result<(), KeyError> {
     let good = !name.is_empty()
         && name.len() <= KEY_NAME_BYTES_MAX
         && !name

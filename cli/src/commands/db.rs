@@ -1,6 +1,6 @@
 //! `db`: the private server, and the schema of any database.
 
-use redress::schema::{self, SCHEMA_VERSION};
+use redress::schema::{self, SCHEMA_VERSION, SchemaError};
 use serde_json::json;
 
 use crate::cluster::{self, Options, PrivateCluster, Status, Stop};
@@ -181,7 +181,16 @@ async fn status(place: &Place) -> Result<Exit, Fail> {
 }
 
 async fn migrate(place: &Place, origin: Option<&str>) -> Result<Exit, Fail> {
-    let session = open(&place.migration_target().await?).await?;
+    let told = |error: SchemaError| Fail::from(redress::Error::from(error));
+    if let Some(origin) = origin {
+        schema::check_origin(origin).map_err(told)?;
+    }
+    let session = open(&place.migration_target(origin).await?).await?;
+    if let Some(asked) = origin {
+        let stands = schema::origin_of(&session, &place.globals.schema).await;
+        named_so(stands.map_err(told)?.as_deref(), asked)?;
+    }
+    let asked = origin;
     let origin = origin.map_or_else(default_origin, str::to_owned);
     let migrating = place.migrate(&session, &origin);
     let done = place.say.while_doing("migrating", migrating).await?;
@@ -189,6 +198,10 @@ async fn migrate(place: &Place, origin: Option<&str>) -> Result<Exit, Fail> {
     let found = schema::inspect(&session, &sql)
         .await
         .map_err(redress::Error::from)?;
+    if let Some(asked) = asked {
+        // Somebody else may have installed it in this moment.
+        named_so(Some(&found.origin), asked)?;
+    }
     if place.say.is_json() {
         place.say.value(&json!({
             "schema": 1,
@@ -212,6 +225,18 @@ async fn migrate(place: &Place, origin: Option<&str>) -> Result<Exit, Fail> {
         place.say.line(&text)?;
     }
     Ok(Exit::Done)
+}
+
+/// Refuses another name than the ledger has.
+fn named_so(stands: Option<&str>, asked: &str) -> Result<(), Fail> {
+    match stands {
+        Some(stands) if stands != asked => Err(redress::Error::from(SchemaError::OtherOrigin {
+            stands: stands.to_owned(),
+            asked: asked.to_owned(),
+        })
+        .into()),
+        _ => Ok(()),
+    }
 }
 
 /// The URL with its passwords masked; nothing of one that cannot be read.

@@ -1,7 +1,7 @@
 //! `hold`, `holds`, `release`, `kill`: stop, and go on by a signed decision.
 
 use redress::definition::HoldScope;
-use redress::{Error, Hold, Released};
+use redress::{Error, Hold, Killed, Released};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -10,7 +10,7 @@ use crate::commands::{Length, find_run};
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::files::Stray;
-use crate::place::Place;
+use crate::place::{Needs, Place};
 use crate::text::{local, short_id};
 
 /// What to hold.
@@ -284,18 +284,14 @@ fn one_of<'h>(holds: &'h [Hold], text: &str) -> Result<&'h Hold, Fail> {
 /// Kills: publishes, then waits until earlier entrants have ended.
 ///
 /// # Errors
-/// RD0214 when some have not; with the database down this machine stops and the error says so.
+/// RD0214 when some have not, or when that could not be found out. Any other failure: this machine stops by a file, and
+/// the failure says that the database is not stopped.
 pub async fn kill(place: &Place, args: &KillArgs) -> Result<Exit, Fail> {
-    let engine = match place.engine().await {
-        Ok(engine) => engine,
+    let killed = match killed(place, args).await {
+        Ok(killed) => killed,
+        // Published: the database is stopped.
+        Err(fail) if fail.code() == "RD0214" => return Err(fail),
         Err(fail) => return Err(stop_here(place, args, fail)),
-    };
-    let killed = engine
-        .kill(&args.reason, args.deadline.0, args.freeze)
-        .await;
-    let killed = match killed {
-        Err(error @ Error::Db(_)) => return Err(stop_here(place, args, error.into())),
-        other => other?,
     };
     if place.say.is_json() {
         place.say.value(&json!({
@@ -315,12 +311,24 @@ pub async fn kill(place: &Place, args: &KillArgs) -> Result<Exit, Fail> {
     Ok(Exit::Done)
 }
 
-/// The database cannot be told: a hold file stops this machine, and the failure says what it does not stop.
+async fn killed(place: &Place, args: &KillArgs) -> Result<Killed, Fail> {
+    // No signature is judged here: trust roots that cannot be read do not stand in the way.
+    let target = place.target().await?;
+    let engine = place.engine_at(target, Needs::default(), None).await?;
+    Ok(engine
+        .kill(&args.reason, args.deadline.0, args.freeze)
+        .await?)
+}
+
+/// The database was not told: a hold file stops this machine, and the failure says what it does not stop.
+///
+/// Whatever the reason is (nobody answers, a standby, no schema, no right): whoever kills wants a stop, so it is as wide
+/// as it can be made from here.
 fn stop_here(place: &Place, args: &KillArgs, fail: Fail) -> Fail {
-    // A way to the database that cannot be understood here tells it as little as one that leads nowhere.
-    if fail.exit() != Exit::Unreachable && !["RD0810", "RD0811"].contains(&fail.code()) {
-        return fail;
-    }
+    let told = match &fail {
+        Fail::Engine(Error::Unknown(_)) => "it is NOT KNOWN whether the DATABASE IS STOPPED",
+        _ => "the DATABASE IS NOT STOPPED: it could not be told",
+    };
     let written = place.state().and_then(|state| {
         let hold = redress::files::HoldFile {
             id: Uuid::nil(),
@@ -337,12 +345,12 @@ fn stop_here(place: &Place, args: &KillArgs, fail: Fail) -> Fail {
     });
     match written {
         Ok(path) => place.say.notice(&format!(
-            "the DATABASE IS NOT STOPPED: it could not be told. Workers that use this state folder stop by {}; \
-             workers on other machines go on. Repeat `redress kill` when the database answers",
+            "{told}. Workers that use this state folder stop by {}; workers on other machines go on. Repeat \
+             `redress kill` when the database can be told",
             path.display()
         )),
         Err(error) => place.say.notice(&format!(
-            "the DATABASE IS NOT STOPPED, and no hold file could be written: {error}. Nothing is stopped"
+            "{told}, and no hold file could be written: {error}. Nothing is stopped here"
         )),
     }
     fail

@@ -43,13 +43,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use redress::Engine;
-use redress::definition::duration;
 use uuid::Uuid;
 
 use crate::args::Command;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::Place;
+use crate::settings::list::length;
 
 /// Carries out a command.
 ///
@@ -108,8 +108,16 @@ impl FromStr for Length {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        duration::parse(text)
-            .map(|ms| Self(Duration::from_millis(ms)))
-            .ok_or_else(|| "a length of time is a number and ms, s, m or h, such as 10s".to_owned())
+        Self::at_least(text, 0)
+    }
+}
+
+impl Length {
+    /// A length that is not below a floor, in milliseconds.
+    ///
+    /// # Errors
+    /// What it should have been.
+    pub fn at_least(text: &str, least: u64) -> Result<Self, String> {
+        length(text, least).map(|ms| Self(Duration::from_millis(ms)))
     }
 }

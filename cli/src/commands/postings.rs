@@ -2,6 +2,7 @@
 
 use redress::Engine;
 use redress::db::{DbError, Session};
+use redress::phase_tx::TxError;
 use redress_adapters::postings::replay::{Ledger, Report, is_there, replay, stands};
 use redress_adapters::postings::{NAME, PostingsError, Schema};
 use serde_json::json;
@@ -195,6 +196,10 @@ pub async fn replay_all(place: &Place, engine: &Engine) -> Result<Vec<Report>, F
 
 fn refused(error: PostingsError) -> Fail {
     match error {
+        PostingsError::Statement {
+            source: TxError::Db(error),
+            ..
+        } => redress::Error::from(error).into(),
         PostingsError::Statement { source, .. } => {
             redress::Error::Adapter(redress::adapter::AdapterError::from(source)).into()
         }

@@ -16,6 +16,7 @@ use crate::commands::Length;
 use crate::exit::Exit;
 use crate::fail::Fail;
 use crate::place::{Needs, Place};
+use crate::settings::list::{LEASE_MS_MIN, POLL_MS_MIN};
 use crate::telemetry::{Address, serve};
 
 /// How to work.
@@ -28,10 +29,10 @@ pub struct Args {
     #[arg(long)]
     pub until_idle: bool,
     /// How long a claim is good without a heartbeat [env: REDRESS_WORK_LEASE]
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = lease)]
     pub lease: Length,
     /// How long an idle worker waits before it looks for work again [env: REDRESS_WORK_POLL]
-    #[arg(long, value_name = "TIME", default_value = "200ms")]
+    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = poll)]
     pub poll: Length,
     /// A program that gets every alert as JSON on its standard input; no shell is involved [env:
     /// REDRESS_WORK_ALERT_COMMAND]
@@ -41,6 +42,14 @@ pub struct Args {
     /// REDRESS_WORK_METRICS]
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<Address>,
+}
+
+fn lease(text: &str) -> Result<Length, String> {
+    Length::at_least(text, LEASE_MS_MIN)
+}
+
+fn poll(text: &str) -> Result<Length, String> {
+    Length::at_least(text, POLL_MS_MIN)
 }
 
 /// Works until it is told to stop, or until nothing is left.

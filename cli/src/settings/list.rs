@@ -6,6 +6,9 @@
 use redress::definition::duration;
 use redress::{Part, SchemaName};
 
+use crate::args::EMPTY_URL;
+use crate::telemetry::Address;
+
 /// What a setting may be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
@@ -21,8 +24,10 @@ pub enum Kind {
     Paths,
     /// A whole number.
     Number(u64, u64),
-    /// A length of time.
-    Length,
+    /// Where to listen.
+    Address,
+    /// A length of time, at least so many milliseconds.
+    Length(u64),
     /// The name of a schema.
     Schema,
     /// The name of a part's role.
@@ -46,6 +51,10 @@ pub struct Setting {
     pub default: &'static str,
 }
 
+/// Shortest lease: a heartbeat comes three times within it, over a network and a busy machine.
+pub const LEASE_MS_MIN: u64 = 500;
+/// Shortest pause between two looks for work.
+pub const POLL_MS_MIN: u64 = 10;
 const EVERYWHERE: &[&str] = &[];
 const ARCHIVES: &[(&[&str], &str)] = &[
     (&["audit", "seal"], "archives"),
@@ -188,14 +197,14 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "work.lease",
         "REDRESS_WORK_LEASE",
-        Kind::Length,
+        Kind::Length(LEASE_MS_MIN),
         &[(&["work"], "lease")],
         "10s",
     ),
     setting(
         "work.poll",
         "REDRESS_WORK_POLL",
-        Kind::Length,
+        Kind::Length(POLL_MS_MIN),
         &[(&["work"], "poll")],
         "200ms",
     ),
@@ -209,14 +218,14 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "work.metrics",
         "REDRESS_WORK_METRICS",
-        Kind::Text,
+        Kind::Address,
         &[(&["work"], "metrics")],
         "none are served",
     ),
     setting(
         "seal.metrics",
         "REDRESS_SEAL_METRICS",
-        Kind::Text,
+        Kind::Address,
         &[(&["audit", "seal"], "metrics")],
         "none are served",
     ),
@@ -272,7 +281,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "kill.deadline",
         "REDRESS_KILL_DEADLINE",
-        Kind::Length,
+        Kind::Length(0),
         &[(&["kill"], "deadline")],
         "10s",
     ),
@@ -354,7 +363,8 @@ impl Kind {
     /// What it should have been.
     pub fn judge(self, text: &str) -> Result<(), String> {
         match self {
-            Self::Text | Self::Url | Self::Path | Self::Paths | Self::Signer if text.is_empty() => {
+            Self::Url if text.trim().is_empty() => Err(EMPTY_URL.to_owned()),
+            Self::Text | Self::Path | Self::Paths | Self::Signer if text.is_empty() => {
                 Err("it is empty".to_owned())
             }
             Self::Text | Self::Url | Self::Path | Self::Paths | Self::Signer => Ok(()),
@@ -364,12 +374,8 @@ impl Kind {
                     "a whole number from {from} to {to} is meant, not {text}"
                 )),
             },
-            Self::Length => match duration::parse(text) {
-                Some(_) => Ok(()),
-                None => Err(format!(
-                    "a length of time is a number and ms, s, m or h, such as 10s, not {text}"
-                )),
-            },
+            Self::Address => text.parse::<Address>().map(drop),
+            Self::Length(least) => length(text, least).map(drop),
             Self::Schema => match text.parse::<SchemaName>() {
                 Ok(_) => Ok(()),
                 Err(error) => Err(error.to_string()),
@@ -381,6 +387,20 @@ impl Kind {
             Self::Word(words) if words.contains(&text) => Ok(()),
             Self::Word(words) => Err(format!("it is one of {}, not {text}", words.join(", "))),
         }
+    }
+}
+
+/// The milliseconds of a length of time.
+///
+/// # Errors
+/// What it should have been.
+pub fn length(text: &str, least: u64) -> Result<u64, String> {
+    match duration::parse(text) {
+        Some(ms) if ms >= least => Ok(ms),
+        Some(_) => Err(format!("at least {least}ms is meant, not {text}")),
+        None => Err(format!(
+            "a length of time is a number and ms, s, m or h, such as 10s, not {text}"
+        )),
     }
 }
 
@@ -469,7 +489,14 @@ mod tests {
             &["1", "512"],
             &["0", "513", "-1", "4.0", "", "x"],
         );
-        check(Kind::Length, &["10s", "500ms"], &["10", "s", "", "1 s"]);
+        check(
+            Kind::Length(500),
+            &["10s", "500ms"],
+            &["10", "s", "", "1 s", "499ms", "0s"],
+        );
+        check(Kind::Length(0), &["0s"], &["-1s"]);
+        check(Kind::Address, &["9464", "[::1]:1"], &["", "notaport"]);
+        check(Kind::Url, &["postgres://h/d"], &["", "  "]);
         check(Kind::Schema, &["redress"], &["Red ress", "", "\"x"]);
         check(Kind::Word(&["auto"]), &["auto"], &["Auto", ""]);
         check(Kind::Path, &["a"], &[""]);

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use redress::db::Target;
 use redress_adapters::file::{Entry, File, entries};
 
 use super::list::{Kind, Setting};
@@ -53,6 +54,21 @@ impl Loaded {
         }
         let source = Source::File(entry.line);
         Ok(Some(InForce { words, source }))
+    }
+
+    /// Whether a URL of the file would be used: its own commands judge it where they need it.
+    ///
+    /// # Errors
+    /// RD0927 with file, line and column when it would not.
+    pub(super) fn judged_url(&self, setting: &Setting) -> Result<(), Fail> {
+        let Some(entry) = self.entries.get(setting.key) else {
+            return Ok(());
+        };
+        for word in &entry.words {
+            word.parse::<Target>()
+                .map_err(|why| self.wrong(entry, &format!("{}: {why}", setting.key)))?;
+        }
+        Ok(())
     }
 
     fn wrong(&self, entry: &Entry, why: &str) -> Fail {

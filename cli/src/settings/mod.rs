@@ -25,7 +25,7 @@ use redress::{Part, SchemaName};
 use redress_adapters::Config;
 use redress_adapters::file::File;
 
-use crate::args::Globals;
+use crate::args::{EMPTY_URL, Globals};
 use crate::fail::Fail;
 use crate::settings::list::{CONFIG, Kind, OTHER_VARIABLES, SETTINGS, Setting, by_key};
 
@@ -83,6 +83,7 @@ impl Settings {
                 .map(|(_, text)| PathBuf::from(text))
                 .or_else(crate::place::default_state),
         };
+        no_empty_database(matches, environment)?;
         let file = load::load(config.as_deref(), state.as_deref())?;
         let mut values = Vec::new();
         for setting in SETTINGS {
@@ -261,6 +262,24 @@ fn flag(matches: &ArgMatches, setting: &Setting) -> bool {
     id.is_some_and(|id| matches.value_source(id) == Some(ValueSource::CommandLine))
 }
 
+/// An empty variable is not set, except the database's: whoever filled it from something that was missing means no
+/// private server.
+fn no_empty_database(matches: &ArgMatches, environment: &[(String, String)]) -> Result<(), Fail> {
+    if by_key("database").is_some_and(|setting| flag(matches, setting)) {
+        return Ok(());
+    }
+    for name in ["REDRESS_DATABASE_URL", "DATABASE_URL"] {
+        match environment.iter().find(|(key, _)| key == name) {
+            Some((_, text)) if text.trim().is_empty() => {
+                return Err(Fail::own("RD0927", format!("{name}: {EMPTY_URL}")));
+            }
+            Some(_) => return Ok(()),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
 /// A setting's variable, and what stands there; an empty one is not set.
 fn variable<'e>(
     environment: &'e [(String, String)],
@@ -336,7 +355,7 @@ pub fn variables() -> Vec<&'static str> {
     settings.chain(["DATABASE_URL"]).collect()
 }
 
-/// Judges a file alone: its shape, and every value of it.
+/// Judges a file alone: its shape, and every value of it as whoever uses it would.
 ///
 /// # Errors
 /// RD0927 with line and column; RD0910 and RD0911 when it cannot be read.
@@ -344,6 +363,9 @@ pub fn check(path: &Path) -> Result<File, Fail> {
     let loaded = load::read(path)?;
     for setting in SETTINGS {
         loaded.value(setting)?;
+        if setting.kind == Kind::Url {
+            loaded.judged_url(setting)?;
+        }
     }
     Ok(loaded.file)
 }

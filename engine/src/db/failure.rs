@@ -79,7 +79,16 @@ impl DbError {
         }
     }
 
-    /// The stable code.
+    /// The stable code of a statement of our own, outside any phase: what the server refuses there (a right, a relation,
+    /// a function, a schema) is about this login or this installation, not about a saga.
+    pub fn code_outside(&self) -> &'static str {
+        match self {
+            Self::Server { sqlstate, .. } if OURS_REFUSED.contains(&sqlstate.as_str()) => "RD0820",
+            other => other.code(),
+        }
+    }
+
+    /// The stable code, of a statement of a phase.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Server { sqlstate, .. } => code_of_sqlstate(sqlstate),
@@ -117,6 +126,9 @@ impl From<tokio_postgres::Error> for DbError {
         }
     }
 }
+
+/// No right; no such function, relation, schema, role.
+const OURS_REFUSED: &[&str] = &["42501", "42883", "42P01", "3F000", "42704"];
 
 /// What must be done about a SQLSTATE, given that COMMIT was not sent. What is not listed holds and is a finding.
 pub fn class_of_sqlstate(code: &Sqlstate) -> Class {
@@ -199,5 +211,24 @@ mod tests {
         check("RDG02", Class::Kill);
         check("RDR02", Class::Refused);
         check("", Class::Hold);
+    }
+
+    #[test]
+    fn a_right_that_is_missing_outside_a_phase_is_told_without_one() {
+        let check = |sqlstate: &str, outside: &str, inside: &str| {
+            let error = DbError::Server {
+                sqlstate: sqlstate.to_owned(),
+                message: String::new(),
+                constraint: None,
+                detail: None,
+            };
+            assert_eq!((error.code_outside(), error.code()), (outside, inside));
+        };
+        check("42501", "RD0820", "RD0310");
+        check("42883", "RD0820", "RD0310");
+        check("3F000", "RD0820", "RD0309");
+        check("42601", "RD0310", "RD0310");
+        check("23505", "RD0303", "RD0303");
+        check("RDG02", "RD0202", "RD0202");
     }
 }

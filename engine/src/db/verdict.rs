@@ -5,10 +5,17 @@
 
 use super::Reason;
 
+/// Only a pooler refuses settings that come with the login.
+const POOLER_HINT: &str = "; a pooler stands between: say pooler=transaction in the connection string, or, where it keeps \
+                           sessions, `ignore_startup_parameters = options` in its configuration (docs/poolers.md)";
+
 /// What a failed login means.
 pub(super) fn judge(error: &tokio_postgres::Error) -> (Reason, String) {
     if let Some(said) = error.as_db_error() {
-        let text = format!("{} [{}]", said.message(), said.code().code());
+        let mut text = format!("{} [{}]", said.message(), said.code().code());
+        if said.message().contains("startup parameter") {
+            text.push_str(POOLER_HINT);
+        }
         let reason = match said.code().code() {
             "28000" if said.message().contains("certificate") => Reason::OwnCertificate,
             "28000" | "28P01" | "3D000" | "42501" => Reason::Login,

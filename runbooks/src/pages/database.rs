@@ -46,6 +46,20 @@ pub(super) const SCHEMA_PAGES: &[Page] = &[
         NOTHING,
         "Upgrade the server.",
     ),
+    page(
+        "RD0707",
+        "a ledger's name is not accepted",
+        "The name has spaces, controls or a `+`, is empty or too long: the log's key could not carry it.",
+        NOTHING,
+        "Choose a plain name such as `shop.example/ledger`; it holds once and for all.",
+    ),
+    page(
+        "RD0708",
+        "the ledger has another name",
+        "`--origin` names a new ledger, and one of another name stands here already.",
+        NOTHING,
+        "Leave `--origin` out to keep its name; is this the right database, and the right --schema?",
+    ),
 ];
 
 pub(super) const PAGES: &[Page] = &[
@@ -181,6 +195,14 @@ pub(super) const PAGES: &[Page] = &[
         "The hosts answer, but none is what `target_session_attrs` demands.",
         NOTHING,
         "Is there a primary at all? After a failover, wait until one is promoted; then repeat the command.",
+    ),
+    page(
+        "RD0820",
+        "a statement of redress itself is refused",
+        "The login lacks the right that the message names, or a relation, function, schema or role is not there (any more).",
+        "Of this statement nothing. What was done before it stands.",
+        "`redress db roles` prints which role each part needs and the script that grants it. What is not there: `redress db \
+         migrate` (for the tables of `postings`: `redress postings up`). Is this the right login, database and --schema?",
     ),
     page(
         "RD0850",

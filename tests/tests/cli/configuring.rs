@@ -105,6 +105,30 @@ fn a_key_that_is_not_known_is_refused_with_its_place_and_the_one_that_was_meant(
 }
 
 #[test]
+fn a_check_judges_values_as_using_them_would() {
+    let kit = Kit::bare();
+    let check = |text: &str, says: &str| {
+        let file = kit.write("judged.toml", text.as_bytes());
+        let value = kit.refused(&["config", "--check", &file], 78, "RD0927");
+        let said = value["error"]["message"].as_str().unwrap_or_default();
+        assert!(
+            said.contains("judged.toml:") && said.contains(says),
+            "{said}"
+        );
+    };
+    check("database = 'postgres://h/d?sslmod=x'", "sslmode");
+    check("[work]\nlease = '0s'", "at least 500ms");
+    check("[work]\npoll = '0s'", "at least 10ms");
+    check("[work]\nmetrics = 'notaport'", "a port or an address");
+    let flag = |words: &[&str]| {
+        let ran = kit.exits(words, 2);
+        assert!(ran.err.contains("at least "), "{}", ran.err);
+    };
+    flag(&["work", "--lease", "1ms", "--until-idle"]);
+    flag(&["work", "--poll", "0s", "--until-idle"]);
+}
+
+#[test]
 fn a_file_of_the_current_folder_is_not_taken_and_one_that_anybody_may_write_is_refused() {
     let kit = Kit::bare();
     kit.write("redress.toml", b"this is not read");

@@ -137,6 +137,40 @@ fn a_pooler_that_the_url_does_not_name_is_found_out() {
 }
 
 #[test]
+fn a_pooler_that_keeps_sessions_and_takes_no_options_is_named_with_the_two_ways_out() {
+    let Some(program) = pooler::find().filter(|_| !pooler::is_between()) else {
+        return;
+    };
+    let cluster = Setup::new().start();
+    let database = cluster.fresh_database();
+    let dir = TempDir::new().unwrap();
+    let at = |url: &str, words: &[&str]| ended(&mut command(dir.path(), Some(url), words));
+    assert_eq!(at(database.url(), &["db", "migrate"]).exit, 0);
+    let pooler = Pooler::before(&program, database.url(), "pool_mode = session");
+    let silent = pooler.silent_url(database.url());
+    let ran = at(&silent, &["status"]);
+    assert_eq!(ran.exit, 75, "{}", ran.err);
+    for words in [
+        "RD0801",
+        "startup parameter",
+        "pooler=transaction",
+        "ignore_startup_parameters",
+    ] {
+        assert!(ran.err.contains(words), "{words}: {}", ran.err);
+    }
+    let (looked_at, exit) = looked(&dir, Some(&silent), &[]);
+    is(&looked_at, "pooler", "fail", "startup parameter");
+    assert_eq!(exit, 3);
+    let told = pooler.url(database.url());
+    assert_eq!(at(&told, &["status"]).exit, 0);
+    let settings = "pool_mode = session\nignore_startup_parameters = options";
+    let willing = Pooler::before(&program, database.url(), settings);
+    let silent = willing.silent_url(database.url());
+    assert_eq!(at(&silent, &["status"]).exit, 0);
+    is(&looked(&dir, Some(&silent), &[]).0, "pooler", "ok", "none");
+}
+
+#[test]
 fn keys_that_others_may_open_and_a_trust_file_that_they_may_write_are_named() {
     let kit = Kit::shop();
     let url = Some(kit.database.url());

@@ -21,6 +21,7 @@ mod looking;
 mod observing;
 mod operating;
 mod reaching;
+mod rights;
 mod runbooks;
 mod screens;
 mod sealing;

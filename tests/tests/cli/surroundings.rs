@@ -57,6 +57,89 @@ fn a_kill_without_the_database_stops_this_machine_and_says_what_it_does_not_stop
 }
 
 #[test]
+fn an_empty_url_is_refused_and_nothing_is_made() {
+    let kit = Kit::bare();
+    let made = || kit.state().join("postgres").exists();
+    let kill = ["kill", "--reason", "stop"];
+    let flag = |url: &str| {
+        let words = [&["--database", url][..], &kill].concat();
+        ended(&mut command(kit.dir.path(), None, &words))
+    };
+    for url in ["", "  "] {
+        let ran = flag(url);
+        assert_eq!(ran.exit, 2, "{}", ran.err);
+        assert!(ran.err.contains("it is empty"), "{}", ran.err);
+    }
+    for name in ["REDRESS_DATABASE_URL", "DATABASE_URL"] {
+        let mut killing = command(kit.dir.path(), None, &kill);
+        let ran = ended(killing.env(name, ""));
+        assert_eq!(ran.exit, 78, "{}", ran.err);
+        for words in [name, "it is empty", "NOTHING IS STOPPED"] {
+            assert!(ran.err.contains(words), "{words}: {}", ran.err);
+        }
+    }
+    let file = kit.write("redress.toml", b"database = ''\n");
+    let words = [&["--config", &file][..], &kill].concat();
+    let ran = ended(&mut command(kit.dir.path(), None, &words));
+    assert_eq!(ran.exit, 78, "{}", ran.err);
+    assert!(ran.err.contains("redress.toml:1:"), "{}", ran.err);
+    assert!(!made());
+    // A stronger place names one: the empty variable is not asked.
+    let mut named = kit.command(&["status", "--database", kit.database.url()]);
+    let ran = ended(named.env("REDRESS_DATABASE_URL", ""));
+    assert!(ran.err.contains("RD0701"), "{}", ran.err);
+}
+
+#[test]
+fn a_kill_that_the_database_does_not_take_stops_this_machine_whatever_the_reason() {
+    let kit = Kit::bare();
+    let file = kit
+        .state()
+        .join("hold/00000000-0000-0000-0000-000000000000.json");
+    let check = |code: &str| {
+        let ran = kit.run(&["kill", "--reason", "stop"]);
+        assert_eq!(ran.exit, 78, "{}", ran.err);
+        for words in [code, "the DATABASE IS NOT STOPPED"] {
+            assert!(ran.err.contains(words), "{words}: {}", ran.err);
+        }
+        assert!(file.exists(), "{code}");
+        fs::remove_file(&file).unwrap();
+    };
+    check("RD0701");
+    kit.ok(&["db", "migrate"]);
+    let name = kit.database.name().to_owned();
+    let read_only = "set default_transaction_read_only = on";
+    kit.database
+        .query_text(&format!("alter database {name} {read_only}"));
+    kit.database.query_text(
+        "select pg_terminate_backend(pid) from pg_stat_activity
+         where datname = current_database() and pid <> pg_backend_pid()",
+    );
+    check("RD0804");
+}
+
+#[test]
+fn the_name_of_a_ledger_is_judged_before_it_holds_once_and_for_all() {
+    let kit = Kit::bare();
+    let long = "x".repeat(300);
+    for name in ["", "a b", "a+b", "a\nb", &long] {
+        kit.refused(&["db", "migrate", "--origin", name], 4, "RD0707");
+    }
+    kit.refused(&["status"], 78, "RD0701");
+    kit.ok(&["db", "migrate", "--origin", "shop.example/ledger"]);
+    kit.ok(&["db", "migrate", "--origin", "shop.example/ledger"]);
+    kit.ok(&["db", "migrate"]);
+    let other = ["db", "migrate", "--origin", "other.example"];
+    let value = kit.refused(&other, 4, "RD0708");
+    let said = value["error"]["message"].as_str().unwrap_or_default();
+    for name in ["shop.example/ledger", "other.example"] {
+        assert!(said.contains(name), "{said}");
+    }
+    kit.ok(&["key", "new", "sov", "--role", "sovereign"]);
+    kit.ok(&kit.signed(&["key", "open"]));
+}
+
+#[test]
 fn a_schema_that_is_not_ours_exits_78() {
     let kit = Kit::bare();
     let value = kit.refused(&["status"], 78, "RD0701");

@@ -3,7 +3,7 @@
 //! Two connections are open at once. Where they meet the same server process, or one of them meets two, processes are
 //! lent for a transaction at a time: what is left in a session is met by somebody else.
 
-use redress::db::{Pooler, Session, Target};
+use redress::db::{Pooler, Session, Target, pool_of};
 
 use super::ask::rows_of;
 use super::model::Check;
@@ -16,9 +16,20 @@ pub async fn look(target: &Target, first: &Session) -> Check {
         Err(fail) => return Check::unknown(NAME, fail.to_string(), "ask again"),
     };
     match is_shared(first, &second).await {
-        Ok(shared) => judge(first.pooler(), shared),
+        // An engine's sessions come with settings, which a look does not need.
+        Ok(false) => match as_engines_do(target).await {
+            Err(why) if why.contains("startup parameter") => lets_none_in(why),
+            _ => judge(first.pooler(), false),
+        },
+        Ok(true) => judge(first.pooler(), true),
         Err(why) => Check::unknown(NAME, why, "ask again"),
     }
+}
+
+async fn as_engines_do(target: &Target) -> Result<(), String> {
+    let pool = pool_of(target.clone(), 1).map_err(|error| error.to_string())?;
+    let session = pool.get().await;
+    session.map(drop).map_err(|error| error.to_string())
 }
 
 /// Whether two open connections are lent the same server process, or one of them different ones.
@@ -37,6 +48,16 @@ async fn process(session: &Session) -> Result<String, String> {
     let rows = rows_of(session, "select pg_backend_pid() as pid").await?;
     let row = rows.first().ok_or("no row")?;
     Ok(row.text("pid").to_owned())
+}
+
+fn lets_none_in(why: String) -> Check {
+    Check::fail(
+        NAME,
+        why,
+        "it lets no engine in: nothing is started, driven or recovered this way",
+        "add pooler=transaction to the URL, or `ignore_startup_parameters = options` to a pooler that keeps sessions",
+    )
+    .code("RD0801")
 }
 
 fn judge(told: Pooler, shared: bool) -> Check {
