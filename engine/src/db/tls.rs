@@ -17,17 +17,18 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{
-    self, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-    verify_tls13_signature_with_raw_key,
+    self, CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature,
+    verify_tls13_signature, verify_tls13_signature_with_raw_key,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
 };
 use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-    SupportedProtocolVersion, version,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion, version,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 use x509_cert::der::{Decode, Encode};
@@ -57,9 +58,9 @@ pub(super) fn connector(wish: &Tls) -> Result<MakeRustlsConnect, TargetError> {
     let mut config = match &wish.client {
         Some((certificate, key)) => {
             let (chain, key) = (certificates("sslcert", certificate)?, own_key(key)?);
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|error| file("sslcert", certificate, error.to_string()))?
+            let own = own_certificate(&provider, chain, key)
+                .map_err(|error| file("sslcert", certificate, error.to_string()))?;
+            builder.with_client_cert_resolver(Arc::new(own))
         }
         None => builder.with_no_client_auth(),
     };
@@ -68,6 +69,22 @@ pub(super) fn connector(wish: &Tls) -> Result<MakeRustlsConnect, TargetError> {
         config.alpn_protocols = vec![b"postgresql".to_vec()];
     }
     Ok(MakeRustlsConnect::new(config))
+}
+
+/// What we show: whether it counts is for the server to say, so one of version 1, which rustls does not read, is sent too.
+fn own_certificate(
+    provider: &CryptoProvider,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<SingleCertAndKey, Error> {
+    let key = provider.key_provider.load_private_key(key)?;
+    let own = CertifiedKey::new(chain, key);
+    if let (Some(of_key), [shown, ..]) = (own.key.public_key(), own.cert.as_slice())
+        && of_key != public_key(shown)?
+    {
+        return Err(InconsistentKeys::KeyMismatch.into());
+    }
+    Ok(own.into())
 }
 
 /// Who is believed; `None` where nobody has to be.
@@ -260,12 +277,21 @@ impl ServerCertVerifier for Judge {
 fn in_time(shown: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     let parsed = parsed(shown)?;
     let validity = &parsed.tbs_certificate.validity;
-    let seconds = now.as_secs();
-    if seconds > validity.not_after.to_unix_duration().as_secs() {
-        return Err(CertificateError::Expired.into());
+    let not_after = UnixTime::since_unix_epoch(validity.not_after.to_unix_duration());
+    if now > not_after {
+        return Err(CertificateError::ExpiredContext {
+            time: now,
+            not_after,
+        }
+        .into());
     }
-    if seconds < validity.not_before.to_unix_duration().as_secs() {
-        return Err(CertificateError::NotValidYet.into());
+    let not_before = UnixTime::since_unix_epoch(validity.not_before.to_unix_duration());
+    if now < not_before {
+        return Err(CertificateError::NotValidYetContext {
+            time: now,
+            not_before,
+        }
+        .into());
     }
     Ok(())
 }
@@ -282,3 +308,51 @@ fn parsed(shown: &CertificateDer<'_>) -> Result<x509_cert::Certificate, Error> {
 }
 
 const FILE_BYTES_MAX: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `openssl x509 -req` without `-extfile` made it.
+    const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBHzCBxwIUCnRL5BBh2XmmJDsIBrQIt3DclzIwCgYIKoZIzj0EAwIwEjEQMA4G
+A1UEAwwHY2VydGFpbjAgFw0yNjExMjIwNzI0NDlaGA8yMTI2MTAyOTA3MjQ0OVow
+EjEQMA4GA1UEAwwHY2VydGFpbjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABObh
+48hJpy1DLTA2xjCDn3cqBMTveQGIygQAJY4N3vN3gcKa3PtgJEBVs2Bibad2Zer5
+LFSFXPUNiPd900y8Tl4wCgYIKoZIzj0EAwIDRwAwRAIgMFgS+YPadtxu1TYP6+/U
+wOZTNadOOjwd5NYuXR4WshUCIG2FrDv/OZQymbnYULbVudS4xkoyb0GKoyhalxMI
+vTC0
+-----END CERTIFICATE-----
+";
+    const ITS_KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgP3NEVPMIcqKkbHod
+czMCs4dNRuLs8UieuW50hb0YReihRANCAATm4ePISactQy0wNsYwg593KgTE73kB
+iMoEACWODd7zd4HCmtz7YCRAVbNgYm2ndmXq+SxUhVz1DYj3fdNMvE5e
+-----END PRIVATE KEY-----
+";
+    const ANOTHER_KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgWIrynE1wHVBbUOWj
+u3zDC7Rtxeifsnm6Rb71+1dMqAWhRANCAASF9iSxQpO5J79qsEGBfW11W5bvxBoG
+0t/c/3Tu13SmAFzGQAgZ7pYy2pqOup/6hDXvm62yq5Irzq8LRlB0YPBY
+-----END PRIVATE KEY-----
+";
+
+    #[test]
+    fn a_certificate_of_version_1_is_shown_with_its_own_key_and_with_no_other() {
+        let provider = crypto::ring::default_provider();
+        let shown = |key: &str| {
+            let chain = CertificateDer::pem_slice_iter(VERSION_1.as_bytes());
+            let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            own_certificate(&provider, chain, key).map(drop)
+        };
+        assert_eq!(shown(ITS_KEY), Ok(()));
+        assert_eq!(
+            shown(ANOTHER_KEY),
+            Err(InconsistentKeys::KeyMismatch.into())
+        );
+    }
+}

@@ -47,6 +47,14 @@ pub(super) fn judge(error: &tokio_postgres::Error) -> (Reason, String) {
     }
 }
 
+/// A moment for people.
+#[cfg(feature = "tls")]
+fn date(at: rustls::pki_types::UnixTime) -> String {
+    let seconds = i64::try_from(at.as_secs()).ok();
+    let at = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    at.map_or_else(|| "a time out of range".to_owned(), |at| at.to_string())
+}
+
 #[cfg(feature = "tls")]
 fn handshake(source: &(dyn std::error::Error + 'static)) -> Option<(Reason, String)> {
     use rustls::{AlertDescription as Alert, CertificateError as Bad, Error};
@@ -58,16 +66,24 @@ fn handshake(source: &(dyn std::error::Error + 'static)) -> Option<(Reason, Stri
                 Reason::OtherName,
                 format!("TLS: {bad} (only the names in subjectAltName count)"),
             ),
-            Bad::Expired | Bad::ExpiredContext { .. } => (Reason::OutOfTime, format!("TLS: {bad}")),
-            Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-                (Reason::OutOfTime, format!("TLS: {bad}"))
+            Bad::ExpiredContext { not_after, .. } => {
+                let since = date(*not_after);
+                let text = format!("TLS: the server's certificate expired at {since}");
+                (Reason::OutOfTime, text)
             }
+            Bad::NotValidYetContext { not_before, .. } => {
+                let from = date(*not_before);
+                let text = format!("TLS: the server's certificate is valid from {from} on only");
+                (Reason::OutOfTime, text)
+            }
+            Bad::Expired | Bad::NotValidYet => (Reason::OutOfTime, format!("TLS: {bad}")),
             bad => {
                 let said = bad.to_string();
                 let why = if matches!(bad, Bad::UnknownIssuer) {
                     "no authority that is believed here has signed it".to_owned()
                 } else if said.contains("UnsupportedCertVersion") {
-                    "it is of version 1, which can be used with sslmode=require only; make it with extensions"
+                    "it is of version 1, which can be used with sslmode=require and no sslrootcert only (nobody is checked then); \
+                     make it with extensions"
                         .to_owned()
                 } else if said.contains("CaUsedAsEndEntity") {
                     "it is an authority's own; name a copy of it as sslrootcert, or give the server one of its own"

@@ -170,7 +170,8 @@ fn a_server_that_is_not_the_one_that_is_meant_gets_no_password_and_nothing_is_do
     let nobody = full(&ca).replace("/shop?", "/nothing_there?");
     site.refused(&nobody, "RD0818", 75);
     site.server.show("expired");
-    site.refused(&full(&ca), "RD0814", 75);
+    let text = site.refused(&full(&ca), "RD0814", 75);
+    assert!(text.contains("expired at 2002-01-01T00:00:00Z"), "{text}");
     site.server
         .cluster
         .query_text("postgres", "alter system set ssl = 'off'");
