@@ -98,7 +98,7 @@ impl Exit {
             978 | 979 => Self::Verification,
             980 | 982 => Self::Person,
             910..=912 | 914..=917 | 919 | 923 | 925 | 935 => Self::Refused,
-            913 | 924 => Self::Usage,
+            913 | 924 | 928 => Self::Usage,
             918 | 920 | 927 | 938 => Self::Configuration,
             922 => Self::Verification,
             _ => return None,

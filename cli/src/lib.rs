@@ -37,6 +37,7 @@ pub mod telemetry;
 pub mod text;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -94,13 +95,18 @@ fn understood(arguments: &[OsString]) -> Result<(Cli, Settings), Exit> {
     let told = |error: clap::Error| {
         // Help and version go to standard output, where a closed pipe is no error.
         let _ = error.print();
-        match error.use_stderr() {
-            true => Exit::Usage,
-            false => Exit::Done,
+        if !error.use_stderr() {
+            return Exit::Done;
         }
+        if words(arguments).any(|word| word == "--json") {
+            // Standard output may be closed; there is nobody left to tell.
+            let _ = writeln!(std::io::stdout(), "{:#}", misread(&error).json());
+        }
+        Exit::Usage
     };
+    let colour = colour(arguments, std::env::var("REDRESS_COLOR").ok());
     let read = |command: clap::Command| {
-        let matches = command.try_get_matches_from(arguments)?;
+        let matches = command.color(colour).try_get_matches_from(arguments)?;
         Ok((Cli::from_arg_matches(&matches)?, matches))
     };
     let (cli, matches) = read(command_line()).map_err(told)?;
@@ -122,6 +128,39 @@ fn understood(arguments: &[OsString]) -> Result<(Cli, Settings), Exit> {
     let named = settings.named(cli.globals.schema.clone());
     cli.globals.schema = named.map_err(|fail| refused(&cli.globals, &fail))?;
     Ok((cli, settings))
+}
+
+/// The words of a command line before those that are no flags.
+fn words(arguments: &[OsString]) -> impl Iterator<Item = &str> {
+    let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    words.take_while(|word| *word != "--")
+}
+
+/// A command line that is not understood, in its first words: how to use it stands on standard error.
+fn misread(error: &clap::Error) -> Fail {
+    let text = error.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    let lines: Vec<&str> = first.split_whitespace().collect();
+    Fail::own("RD0928", lines.join(" "))
+}
+
+/// The colour of help and of what is not understood, which are told before the flags are known.
+fn colour(arguments: &[OsString], variable: Option<String>) -> clap::ColorChoice {
+    let mut named = None;
+    let mut words = words(arguments);
+    while let Some(word) = words.next() {
+        match word.strip_prefix("--color") {
+            Some("") => named = words.next(),
+            Some(rest) => named = rest.strip_prefix('=').or(named),
+            None => {}
+        }
+    }
+    match named.or(variable.as_deref()) {
+        Some("always") => clap::ColorChoice::Always,
+        Some("never") => clap::ColorChoice::Never,
+        _ => clap::ColorChoice::Auto,
+    }
 }
 
 /// Tells what is wrong with the configuration.
@@ -153,6 +192,24 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed_in_all_its_parts() {
         command_line().debug_assert();
+    }
+
+    #[test]
+    fn colour_is_known_before_the_flags_are() {
+        use clap::ColorChoice::{Always, Auto, Never};
+        let check = |given: &str, variable: Option<&str>, found| {
+            let words: Vec<OsString> = given.split(' ').map(OsString::from).collect();
+            assert_eq!(
+                colour(&words, variable.map(str::to_owned)),
+                found,
+                "{given}"
+            );
+        };
+        check("redress nosuch", None, Auto);
+        check("redress nosuch --color never", Some("always"), Never);
+        check("redress --color=always --help", None, Always);
+        check("redress nosuch", Some("never"), Never);
+        check("redress show -- --color never", None, Auto);
     }
 
     #[test]

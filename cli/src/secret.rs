@@ -1,6 +1,8 @@
 //! Opens keys: where the file is, and its passphrase from a file or a prompt, never from the command line.
 
+use std::fs;
 use std::io::{self, IsTerminal};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use dialoguer::{Input, Password};
@@ -118,6 +120,7 @@ impl Place {
     /// RD0913 when nobody can be asked; RD0914.
     pub fn passphrase(&self, prompt: &str, twice: bool) -> Result<SecretString, Fail> {
         if let Some(file) = &self.globals.passphrase_file {
+            not_for_others(file)?;
             let bytes = read_file(file, PASSPHRASE_BYTES_MAX)?;
             let text = String::from_utf8(bytes).map_err(|_| {
                 Fail::own(
@@ -189,6 +192,28 @@ impl Place {
             format!("nobody can be asked here: give {flag}"),
         ))
     }
+}
+
+/// A passphrase that others can read keeps nothing from them. What is no plain file (a pipe, a terminal) has no others.
+fn not_for_others(file: &Path) -> Result<(), Fail> {
+    // One that is not there is told by whoever reads it.
+    let Ok(found) = fs::metadata(file) else {
+        return Ok(());
+    };
+    // A group may read one of root's: so a service manager hands out credentials.
+    let (forbidden, needed) = match found.uid() {
+        0 => (0o037, "600, or 440 where it is root's"),
+        _ => (0o077, "600"),
+    };
+    if found.is_file() && found.mode() & forbidden != 0 {
+        let text = format!(
+            "others may open the passphrase file (mode {:o}, needed {needed}): {}",
+            found.mode() & 0o7777,
+            file.display()
+        );
+        return Err(Fail::own("RD0914", text));
+    }
+    Ok(())
 }
 
 fn ask(prompt: &str) -> Result<String, Fail> {

@@ -481,7 +481,12 @@ impl Inner {
             .query_opt(&find, &[&saga, &version])
             .await
             .map_err(DbError::from)?
-            .ok_or_else(|| Error::UnknownSaga(saga.to_owned()))?;
+            .ok_or_else(|| {
+                Error::UnknownSaga(match version {
+                    Some(version) => format!("{saga} version {version}"),
+                    None => saga.to_owned(),
+                })
+            })?;
         let digest = crate::tx::hash_at(&row, 0)?;
         self.load(session, digest).await
     }

@@ -1,5 +1,6 @@
 //! `audit` and `check`: the ledger is read, verified, and replayed against the tables.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use redress::check::CheckFinding;
@@ -139,6 +140,24 @@ async fn verify(place: &Place) -> Result<Exit, Fail> {
     Ok(exit)
 }
 
+/// Who owns so much of what was found that other names are meant, rather than that something was changed.
+fn other_owner(findings: &[CheckFinding]) -> Option<&str> {
+    let owners = findings
+        .iter()
+        .filter_map(|one| one.message.rsplit_once(" is owned by "))
+        .map(|(_, owner)| owner);
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for owner in owners {
+        *counts.entry(owner).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    most.filter(|(_, count)| *count >= OTHER_OWNER_MIN)
+        .map(|(owner, _)| owner)
+}
+
+/// So many tables and functions do not change hands by accident.
+const OTHER_OWNER_MIN: usize = 10;
+
 /// Replays the ledger against the tables, both ways.
 ///
 /// # Errors
@@ -209,5 +228,11 @@ pub async fn check(place: &Place) -> Result<Exit, Fail> {
     place
         .say
         .notice("`redress explain CODE` says what each of them means; nothing was repaired");
+    if let Some(owner) = other_owner(&report.findings) {
+        place.say.notice(&format!(
+            "nearly all of it is owned by {owner}: where the roles of an installation have names of their own, [roles] in \
+             redress.toml must say them (`redress config` shows those in force)"
+        ));
+    }
     Ok(exit)
 }

@@ -146,11 +146,15 @@ async fn status(place: &Place) -> Result<Exit, Fail> {
         }
         return Ok(Exit::Unreachable);
     };
-    let session = open(&target).await?;
     let sql = redress_sql(&place.globals.schema);
-    let found = schema::inspect(&session, &sql)
-        .await
-        .map_err(redress::Error::from)?;
+    let looked = async {
+        let session = open(&target).await?;
+        let found = schema::inspect(&session, &sql).await;
+        Ok::<_, Fail>(found.map_err(redress::Error::from)?)
+    };
+    let found = looked.await.inspect_err(|_| {
+        place.say.notice(&format!("the URL is {target}"));
+    })?;
     if place.say.is_json() {
         place.say.value(&json!({
             "schema": 1,

@@ -98,9 +98,10 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "RD0214",
         "killed, not drained",
-        "The switch is published, but somebody who had entered before has not ended.",
-        "Nobody new gets in. Those whom the message names may still commit.",
-        "End those sessions on the server, then repeat `redress kill`; it returns 0 when nobody is left.",
+        "The switch is published, but somebody who had entered before has not ended, or whether was not found out.",
+        "Nobody new gets in. Those who had entered before may still commit: the message names them where it can.",
+        "End those sessions on the server, then repeat `redress kill` with a login of the operator's role; it returns 0 when \
+         nobody is left.",
     ),
     page(
         "RD0215",

@@ -42,9 +42,9 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "RD0914",
         "no passphrase",
-        "The passphrase could not be read.",
+        "The passphrase could not be read, or others can read its file.",
         UNSIGNED,
-        "A passphrase file holds one line; or answer the prompt.",
+        "A passphrase file holds one line and has mode 600 (`chmod 600 FILE`); or answer the prompt.",
     ),
     page(
         "RD0915",
@@ -136,6 +136,13 @@ pub(super) const PAGES: &[Page] = &[
         "`redress.toml` cannot be read, has a key or value that is not known, lists something that is no absolute path or no host, or may be written by anybody; or a variable REDRESS_... has a value that is none.",
         NOTHING,
         "Correct what the message names, by file, line and column; `redress config --check FILE` judges it. What is not understood allows nothing, so nothing goes on without it.",
+    ),
+    page(
+        "RD0928",
+        "the command line is not understood",
+        "A command, a flag or a value that there is not, or one that is missing.",
+        NOTHING,
+        "The message names it; `redress COMMAND --help` shows what there is, with examples.",
     ),
     page(
         "RD0935",

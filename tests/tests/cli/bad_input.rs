@@ -233,6 +233,50 @@ fn a_key_file_that_others_may_read_signs_nothing() {
 }
 
 #[test]
+fn a_passphrase_file_that_others_may_read_signs_nothing() {
+    let kit = Kit::shop();
+    let run = kit.failed_run("o-1");
+    let approve = kit.signed(&["approve", &run]);
+    let of_root = rustix::process::geteuid().is_root();
+    for mode in [0o644, 0o604, 0o660] {
+        fs::set_permissions(kit.path("pass"), fs::Permissions::from_mode(mode)).unwrap();
+        let value = kit.refused(&approve, 4, "RD0914");
+        let said = value["error"]["message"].as_str().unwrap();
+        assert!(said.contains(&format!("mode {mode:o}")), "{said}");
+    }
+    let mode = if of_root { 0o440 } else { 0o400 };
+    fs::set_permissions(kit.path("pass"), fs::Permissions::from_mode(mode)).unwrap();
+    kit.ok(&approve);
+}
+
+#[test]
+fn a_command_line_that_is_not_understood_is_one_json_value_where_json_was_asked_for() {
+    let kit = Kit::bare();
+    for words in [
+        &["nosuch"][..],
+        &["start"],
+        &["work", "--lease", "0s"],
+        &["--database", "", "status"],
+    ] {
+        let value = kit.refused(words, 2, "RD0928");
+        assert_eq!(value["errors"][0]["code"], "RD0928");
+        let said = value["error"]["message"].as_str().unwrap();
+        assert!(!said.contains("Usage"), "{said}");
+        assert_eq!(kit.exits(words, 2).out, "");
+    }
+}
+
+#[test]
+fn a_version_that_is_not_registered_is_named() {
+    let kit = Kit::shop();
+    let input = r#"{"order": "o-1", "qty": 1}"#;
+    let words = ["start", "shop", "--version", "99", "--input", input];
+    let value = kit.refused(&words, 4, "RD0191");
+    let said = value["error"]["message"].as_str().unwrap();
+    assert!(said.contains("shop version 99"), "{said}");
+}
+
+#[test]
 fn a_bad_trust_file_trusts_nobody() {
     let kit = Kit::shop();
     fs::write(kit.state().join("trust"), "key sovereign nonsense\n").unwrap();

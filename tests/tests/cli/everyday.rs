@@ -212,6 +212,30 @@ fn colour_goes_by_what_the_environment_says() {
     check(&[("NO_COLOR", "1")], &["--color", "always"], true);
 }
 
+#[test]
+fn help_and_what_is_not_understood_have_the_colour_that_was_asked_for() {
+    let kit = Kit::bare();
+    let check = |words: &[&str], coloured: bool| {
+        let mut command = command(kit.dir.path(), None, words);
+        command.env_remove("NO_COLOR").env("CLICOLOR_FORCE", "1");
+        if coloured {
+            command.env_remove("CLICOLOR_FORCE").env("NO_COLOR", "1");
+        }
+        let ran = ended(&mut command);
+        let text = [ran.out, ran.err].concat();
+        assert_eq!(text.contains('\u{1b}'), coloured, "{words:?}: {text}");
+    };
+    for words in [
+        &["nosuch"][..],
+        &["--help"],
+        &["start", "--nosuch"],
+        &["start", "--help"],
+    ] {
+        check(&[words, &["--color", "never"]].concat(), false);
+        check(&[&["--color=always"], words].concat(), true);
+    }
+}
+
 /// `redress runs | head -1`
 #[test]
 fn a_reader_that_has_gone_is_no_error_of_any_listing() {

@@ -142,6 +142,8 @@ fn the_name_of_a_ledger_is_judged_before_it_holds_once_and_for_all() {
 #[test]
 fn a_schema_that_is_not_ours_exits_78() {
     let kit = Kit::bare();
+    let ran = kit.exits(&["db", "status"], 78);
+    assert!(ran.err.contains("the URL is postgres"), "{}", ran.err);
     let value = kit.refused(&["status"], 78, "RD0701");
     assert!(
         value["error"]["message"]
@@ -348,6 +350,22 @@ fn roles_under_other_names_are_made_by_the_script_that_is_printed() {
     ] {
         run_as("review", words, exit);
     }
+    // Without the names, what differs is not told as if it had been changed only.
+    let plain = dir.path().join("plain.toml");
+    fs::write(&plain, "").expect("written");
+    let url = cluster.url_as("review", database.name());
+    let plain = plain.display().to_string();
+    let ran = ended(&mut command(
+        dir.path(),
+        Some(&url),
+        &["check", "--config", &plain],
+    ));
+    assert_eq!(ran.exit, 7, "{}", ran.err);
+    assert!(
+        ran.err.contains("owned by app_own") && ran.err.contains("[roles]"),
+        "{}",
+        ran.err
+    );
     let another = r#"{"order": "8", "qty": 1}"#;
     run_as("review", &["start", "shop", "--input", another], 78);
     let planned = run_as("recovery", &["plan", id, "--json"], 0);
