@@ -49,7 +49,7 @@ impl Exit {
         Some(match number {
             // What is stored is not what it was: a person must look.
             125 | 164 => Self::Person,
-            101..=124 | 126 | 130..=131 | 140..=146 | 190..=195 => Self::Refused,
+            101..=124 | 126 | 130..=131 | 140..=146 | 190..=197 => Self::Refused,
             150..=163 | 165 | 167 => Self::Refused,
             166 => Self::Verification,
             201 => Self::Configuration,
@@ -70,8 +70,8 @@ impl Exit {
             454 => Self::Verification,
             219 | 420 | 427 | 450 | 750 => Self::Stale,
             501..=522 | 540..=559 | 563 | 580..=585 => Self::Refused,
-            433 | 530..=532 => Self::Configuration,
-            432 | 560 | 562 | 577 => Self::Approvals,
+            432 | 560 | 577 => Self::Approvals,
+            433 | 530..=532 | 562 => Self::Configuration,
             570..=576 | 579 => Self::Refused,
             578 | 926 => Self::Verification,
             431 | 629 | 642 | 673 => Self::Failed,
@@ -139,7 +139,8 @@ mod tests {
         check("RD0424", 3);
         check("RD0432", 5);
         check("RD0560", 5);
-        check("RD0562", 5);
+        check("RD0562", 78);
+        check("RD0196", 4);
         check("RD0570", 4);
         check("RD0577", 5);
         check("RD0585", 4);

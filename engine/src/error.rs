@@ -239,6 +239,27 @@ pub enum Error {
     /// An act of the root that is refused before it is recorded: nothing was written.
     #[error("{0}; nothing was recorded")]
     Act(#[source] redress_ledger::keyring::KeyringError),
+    /// A text that a person gives has no room in a record.
+    #[error(
+        "{what} is too long: {bytes} bytes, at most {}",
+        crate::bound::TEXT_BYTES_MAX
+    )]
+    TextTooLong {
+        /// Which text.
+        what: &'static str,
+        /// How long it is.
+        bytes: usize,
+    },
+    /// The run has no sealed record of the phase.
+    #[error("run {run} has no sealed record of a phase {phase}; it has {known}")]
+    UnknownPhase {
+        /// The run.
+        run: Uuid,
+        /// What was asked for.
+        phase: String,
+        /// The phases that it has, in their order.
+        known: String,
+    },
     /// No such blob, or it was erased before.
     #[error("there is no blob {0}, or it was erased before")]
     UnknownBlob(Uuid),
@@ -350,6 +371,8 @@ impl Error {
             | Self::Replayed(_)
             | Self::NoTrust
             | Self::Act(_)
+            | Self::TextTooLong { .. }
+            | Self::UnknownPhase { .. }
             | Self::Export { .. }
             | Self::Archived(_)
             | Self::Archive { .. }
@@ -387,6 +410,8 @@ impl Error {
             Self::VersionTaken { .. } => "RD0190",
             Self::UnknownSaga(_) => "RD0191",
             Self::Input(_) => "RD0192",
+            Self::TextTooLong { .. } => "RD0196",
+            Self::UnknownPhase { .. } => "RD0197",
             Self::UnknownRun(_) => "RD0206",
             Self::Conflict { .. } => "RD0211",
             Self::SubjectBusy(_) => "RD0212",

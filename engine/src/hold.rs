@@ -11,6 +11,7 @@ use redress_sql as sql;
 use uuid::Uuid;
 
 use crate::aftermath::hold_body;
+use crate::bound::check_text;
 use crate::crash;
 use crate::db::{DbError, Session};
 use crate::definition::HoldScope;
@@ -97,6 +98,8 @@ impl Engine {
         reason: &str,
         wait: bool,
     ) -> Result<Hold, Error> {
+        check_text("the reason", reason)?;
+        check_text("what the hold is on", target.unwrap_or_default())?;
         let inner = &self.inner;
         let session = inner.session().await?;
         let run = match (scope, target) {

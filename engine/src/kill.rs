@@ -13,6 +13,7 @@ use redress_sql as sql;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::bound::check_text;
 use crate::crash;
 use crate::db::{DbError, Session};
 use crate::engine::{Engine, Inner};
@@ -64,6 +65,7 @@ impl Engine {
         deadline: Duration,
         freeze: bool,
     ) -> Result<Killed, Error> {
+        check_text("the reason", reason)?;
         let inner = &self.inner;
         let started = Instant::now();
         let switch_no = inner.publish_kill(reason, freeze).await?;

@@ -131,6 +131,7 @@ mod approve;
 pub mod archive;
 pub mod ask;
 mod audit;
+mod bound;
 mod bulk;
 mod call;
 mod ceremony;

@@ -11,6 +11,7 @@ use redress_sql as sql;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::bound::check_text;
 use crate::crash;
 use crate::db::{DbError, Session};
 use crate::definition::{Authority, Definition};
@@ -287,6 +288,7 @@ impl Inner {
         requester: &str,
         now: &str,
     ) -> Result<Decision, Error> {
+        check_text("the reason", reason)?;
         Ok(Decision {
             id: Uuid::now_v7(),
             purpose,

@@ -27,6 +27,17 @@ pub enum LogError {
         /// What is wrong.
         source: RecordError,
     },
+    /// What is to be recorded has no room in a record: nothing was written.
+    #[error(
+        "what is to be recorded is too long: {bytes} bytes, a record has at most {}; run {run}",
+        redress_ledger::record::RECORD_BYTES_MAX
+    )]
+    NoRoom {
+        /// How long the record would be.
+        bytes: usize,
+        /// Its run.
+        run: Uuid,
+    },
     /// The log and the run's row disagree: somebody wrote around the engine.
     #[error(
         "the log says {logged}, the row says {stored}: run `redress check` before anything else, run {run}"
@@ -52,10 +63,20 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// Why a record cannot be written: nothing that stands is wrong, so too much of it is only refused.
+    pub(crate) fn unwritten(record: &Record, source: RecordError) -> Self {
+        let (seq, run) = (record.seq, record.run);
+        match source {
+            RecordError::TooLong(bytes) => Self::NoRoom { bytes, run },
+            source => Self::Record { seq, run, source },
+        }
+    }
+
     /// What must be done.
     pub fn class(&self) -> Class {
         match self {
             Self::Record { source, .. } => source.class(),
+            Self::NoRoom { .. } => Class::Refused,
             Self::Disagree { .. } | Self::Field { .. } => Class::Hold,
         }
     }
@@ -64,6 +85,7 @@ impl LogError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Record { source, .. } => source.code(),
+            Self::NoRoom { .. } => "RD0196",
             Self::Disagree { .. } => "RD0670",
             Self::Field { .. } => "RD0671",
         }
@@ -137,11 +159,8 @@ impl<'a> Pages<'a> {
             idem,
             body,
         };
-        let encoded = record.encode().map_err(|source| LogError::Record {
-            seq: record.seq,
-            run: record.run,
-            source,
-        })?;
+        let encoded = record.encode();
+        let encoded = encoded.map_err(|source| LogError::unwritten(&record, source))?;
         self.seq += 1;
         self.head = encoded.hash;
         self.bytes.push(encoded.bytes);

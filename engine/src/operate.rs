@@ -10,6 +10,7 @@ use redress_ledger::{Kind, sign};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::bound::check_text;
 use crate::db::Session;
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
@@ -30,6 +31,7 @@ impl Engine {
     /// # Errors
     /// [`Error::WrongState`] unless it runs.
     pub async fn cancel(&self, run: Uuid, reason: &str) -> Result<RunRow, Error> {
+        check_text("the reason", reason)?;
         let inner = &self.inner;
         let session = inner.session().await?;
         // The epoch is raised with it: a worker inside a phase has ended by now, one before it is fenced. The run is read

@@ -10,6 +10,7 @@ use redress_ledger::state::State;
 use redress_sql as sql;
 use uuid::Uuid;
 
+use crate::bound::check_text;
 use crate::crash;
 use crate::db::{DbError, Session};
 use crate::definition::Definition;
@@ -43,6 +44,7 @@ impl Engine {
         overrides: BTreeMap<Name, Action>,
         reason: &str,
     ) -> Result<StoredPlan, Error> {
+        check_text("the reason", reason)?;
         let inner = &self.inner;
         let session = inner.session().await?;
         let live = inner.live(&session, run).await?;

@@ -23,6 +23,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::apply::unsigned;
+use crate::bound::check_text;
 use crate::compensate::{Unwind, Unwound, is_gate, longest};
 use crate::crash;
 use crate::db::{DbError, Session};
@@ -116,6 +117,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::plan_rewind`]; [`Error::PlanRefused`].
     pub async fn make_rewind(&self, run: Uuid, asked: &Rewind) -> Result<StoredPlan, Error> {
+        check_text("the reason", &asked.reason)?;
         let inner = &self.inner;
         let session = inner.session().await?;
         let live = inner.live(&session, run).await?;
@@ -130,6 +132,7 @@ impl Engine {
     /// [`Error::SubjectBusy`]: nothing was changed. [`Error::ApprovalsMissing`]: the plan waits for signatures.
     /// [`Error::Stuck`]: rolled back, a person must act. The gate's refusals.
     pub async fn rewind(&self, run: Uuid, asked: &Rewind) -> Result<Rewound, Error> {
+        check_text("the reason", &asked.reason)?;
         let span = tracing::info_span!("rewind", %run, phase = asked.to.as_str());
         let rewound = self.rewind_asked(run, asked).instrument(span).await?;
         self.wake_workers().await;
@@ -173,6 +176,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::rewind`].
     pub async fn repair_rewind(&self, run: Uuid, reason: &str) -> Result<Rewound, Error> {
+        check_text("the reason", reason)?;
         let inner = &self.inner;
         let session = inner.session().await?;
         let live = inner.live(&session, run).await?;

@@ -123,11 +123,8 @@ impl Inner {
             idem: None,
             body,
         };
-        let encoded = record.encode().map_err(|source| LogError::Record {
-            seq: record.seq,
-            run: record.run,
-            source,
-        })?;
+        let encoded = record.encode();
+        let encoded = encoded.map_err(|source| LogError::unwritten(&record, source))?;
         head.seq += 1;
         head.head = encoded.hash;
         Ok((record, encoded))

@@ -288,4 +288,18 @@ pub(super) const REGISTRATION_PAGES: &[Page] = &[
         NOTHING,
         "Create the role and grant it to the login that works.",
     ),
+    page(
+        "RD0196",
+        "a text that is too long",
+        "A reason, or what a hold is on, is longer than 8192 bytes, or what is to be recorded with it has no room in a record.",
+        NOTHING,
+        "Say it in fewer words, and name the place where the rest stands.",
+    ),
+    page(
+        "RD0197",
+        "an unknown phase",
+        "The run has no sealed record of this phase.",
+        NOTHING,
+        "Take one of those that the message names; what was recorded just now has a receipt once it is sealed.",
+    ),
 ];

@@ -138,7 +138,7 @@ pub(super) const PAGES: &[Page] = &[
         "the run was archived",
         "The run ended long ago; its records left the database by a decision of the root and are in an archive of the ledger.",
         NOTHING,
-        "Read it there: `redress audit export NEW --run RUN --archive DIR`, `redress audit receipt RUN --archive DIR`. It cannot be reverted any more; what has to be corrected is a new run.",
+        "Read it there: `redress audit export NEW --run RUN --archive DIR`, `redress audit receipt RUN --archive DIR`. A new generation's log takes its records from there too: `redress audit seal --archive DIR`. It cannot be reverted any more; what has to be corrected is a new run.",
     ),
     page(
         "RD0749",

@@ -261,7 +261,7 @@ fn what_is_not_confirmed_is_not_done() {
         kit.exits(wrong, 2);
     }
     fs::remove_file(kit.state().join("trust")).unwrap();
-    check(&["--as", "sov", "--confirm"], Some(&code), 5, "RD0562");
+    check(&["--as", "sov", "--confirm"], Some(&code), 78, "RD0562");
     assert_eq!(kit.records(), before, "nothing was written");
     assert_eq!(kit.state_counts(), "failed|3");
 }
