@@ -9,6 +9,8 @@
 
 use std::collections::VecDeque;
 
+use redress_ledger::bundle::Warning;
+use redress_ledger::keyring::KeyringError;
 use redress_ledger::verify::{Head, LogVerifier, Report, Verdict};
 use redress_ledger::{Hash, Record};
 use redress_sql as sql;
@@ -30,7 +32,11 @@ impl Engine {
     pub async fn audit_verify(&self) -> Result<Report, Error> {
         let reading = Reading::begin(&self.inner).await?;
         // What was decided by a key that counts no more was decided rightly; by position it is judged from a bundle.
-        let trusted = self.inner.trusted_if_any(&reading).await?;
+        let (trusted, no_root) = match self.inner.trusted_if_any(&reading).await {
+            // A file without a sovereign names no root at all: nothing differs, and the root named itself.
+            Err(Error::Keyring(KeyringError::OtherRoots)) if !self.names_a_root() => (None, true),
+            other => (other?, false),
+        };
         let trust = trusted.map(|trusted| trusted.ever());
         let origin = &self.inner.installation.origin;
         let verifier = LogVerifier::new(Some(origin), trust.as_ref());
@@ -52,8 +58,19 @@ impl Engine {
         {
             report.verdict = own;
         }
+        if no_root && !matches!(report.verdict, Verdict::Failed { .. }) {
+            let words = Warning::NoTrustedRoot.words();
+            report.verdict = Verdict::Incomplete {
+                reason: format!("{words} ({})", Warning::NoTrustedRoot),
+            };
+        }
         reading.end().await;
         Ok(report)
+    }
+
+    fn names_a_root(&self) -> bool {
+        let file = self.inner.trust.as_ref();
+        file.is_some_and(|file| file.sovereigns().next().is_some())
     }
 }
 

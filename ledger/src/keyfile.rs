@@ -38,6 +38,8 @@ pub const ITERATIONS_MAX: u32 = 10_000_000;
 /// The largest key file.
 pub const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
 
+/// What a private key of OpenSSH begins with.
+const OPENSSH_LABEL: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 const PEM_LABEL: &str = "ENCRYPTED PRIVATE KEY";
 
 /// A private key and what it is for.
@@ -91,6 +93,9 @@ pub fn write_key_as(
 /// Reads `NAME.key` and the `NAME.pub` beside it.
 pub fn read_key(path: &Path, passphrase: &SecretString) -> Result<KeyFile, KeyFileError> {
     let pem = read_checked(path, true)?;
+    if pem.contains(OPENSSH_LABEL) {
+        return Err(KeyFileError::OpenSsh(path.to_owned()));
+    }
     let (role, vkey) = read_public(&path.with_extension("pub"))?;
     let secret = decrypt(path, &pem, passphrase)?;
     let key = SigningKey::from_secret(vkey.name(), secret)
@@ -291,6 +296,13 @@ pub enum KeyFileError {
     /// Not an encrypted PEM with PBES2 and PBKDF2.
     #[error("not an encrypted pkcs#8 key file (pbes2, pbkdf2): {}", .0.display())]
     Malformed(PathBuf),
+    /// A private key of OpenSSH, which signs by itself.
+    #[error(
+        "a private key of OpenSSH is not read here: it signs by `ssh-keygen -Y sign -n redress-decision`, and \
+         `--signature FILE.sig` hands that in: {}",
+        .0.display()
+    )]
+    OpenSsh(PathBuf),
     /// Decryption gave no key.
     #[error("wrong passphrase, or a damaged key file: {}", .0.display())]
     Passphrase(PathBuf),
@@ -344,7 +356,7 @@ impl KeyFileError {
             KeyFileError::Open { .. } => "RD0513",
             KeyFileError::Owner { .. } => "RD0514",
             KeyFileError::Exists(_) => "RD0515",
-            KeyFileError::Malformed(_) => "RD0516",
+            KeyFileError::Malformed(_) | KeyFileError::OpenSsh(_) => "RD0516",
             KeyFileError::Passphrase(_) => "RD0517",
             KeyFileError::Public(_) => "RD0518",
             KeyFileError::Key { source, .. } => source.code(),

@@ -66,7 +66,27 @@ pub async fn archive(place: &Place, args: &ArchiveArgs) -> Result<Exit, Fail> {
     let Some(change) = archiving.change() else {
         return nothing(place, &before);
     };
-    act::carry_signed(place, &engine, change, &args.flags, &keys).await
+    let done = act::carry_signed(place, &engine, change, &args.flags, &keys).await;
+    if let Err(fail) = &done
+        && matches!(fail.exit(), Exit::Approvals | Exit::Refused)
+    {
+        // Nothing left the database, and nobody signed for this folder: the right repeat makes it anew.
+        take_back(place, &archiving);
+    }
+    done
+}
+
+fn take_back(place: &Place, archiving: &Archiving) {
+    let folder = &archiving.exported.folder;
+    match std::fs::remove_dir_all(folder) {
+        Ok(()) => place
+            .say
+            .notice(&format!("removed again: {}", folder.display())),
+        Err(error) => place.say.notice(&format!(
+            "remove it before you repeat this: {error}, {}",
+            folder.display()
+        )),
+    }
 }
 
 fn nothing(place: &Place, before: &str) -> Result<Exit, Fail> {

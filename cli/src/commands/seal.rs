@@ -192,7 +192,7 @@ pub async fn seal(place: &Place, args: &SealArgs) -> Result<Exit, Fail> {
     }
     let sealed = place.say.while_doing("sealing", sealer.seal()).await;
     let left = sealer.leave().await;
-    let sealed = sealed?;
+    let sealed = sealed.map_err(with_remedy)?;
     left?;
     let head = &sealed.head;
     if place.say.is_json() {
@@ -208,6 +208,17 @@ pub async fn seal(place: &Place, args: &SealArgs) -> Result<Exit, Fail> {
         place.say.line(&line(&sealed))?;
     }
     Ok(Exit::Done)
+}
+
+/// A new generation carries what was archived too, and has to be told where it is.
+fn with_remedy(error: redress::Error) -> Fail {
+    match error {
+        redress::Error::Archived(_) => Fail::own(
+            "RD0748",
+            format!("{error}; the log takes it from there: redress audit seal --archive DIR"),
+        ),
+        other => other.into(),
+    }
 }
 
 /// Says what is committed and not sealed yet: the window in which a change would not be found.
@@ -265,7 +276,7 @@ async fn follow(place: &Place, sealer: &mut Sealer) -> Result<(), Fail> {
             tracing::debug!("nobody reads what is sealed");
         }
     };
-    Ok(sealer.follow(stopping, tell).await?)
+    sealer.follow(stopping, tell).await.map_err(with_remedy)
 }
 
 /// Exports the sealed ledger, or one run of it.

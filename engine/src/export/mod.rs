@@ -115,19 +115,10 @@ impl Engine {
         let reading = Reading::begin(&self.inner).await?;
         let head = reading.signed_head(None).await?;
         let entries = reading.entries_of(&head, &[run], archives).await?;
-        let fits = |entry: &&Entry| {
-            phase.is_none_or(|phase| {
-                Record::decode(&entry.bytes).is_ok_and(|record| {
-                    record.body.get("phase").and_then(|p| p.as_str()) == Some(phase)
-                })
-            })
-        };
-        let entry = entries.iter().rev().find(fits).ok_or_else(|| {
-            let of = phase
-                .map(|phase| format!(", phase {phase}"))
-                .unwrap_or_default();
-            Error::UnknownRun(format!("{run} with a sealed record{of}"))
-        })?;
+        let fits =
+            |entry: &&Entry| phase.is_none_or(|phase| phase_of(entry).as_deref() == Some(phase));
+        let entry = entries.iter().rev().find(fits);
+        let entry = entry.ok_or_else(|| unknown(run, phase, &entries))?;
         let nodes = reading.nodes(&head, &[entry.position]).await?;
         let proof = proof_of(&head, &nodes, entry.position)?;
         reading.end().await;
@@ -199,6 +190,33 @@ impl Engine {
             new: (new, frontier.root()),
             hashes: hashes.map_err(SealError::from)?,
         })
+    }
+}
+
+fn phase_of(entry: &Entry) -> Option<String> {
+    let record = Record::decode(&entry.bytes).ok()?;
+    record.body.get("phase")?.as_str().map(str::to_owned)
+}
+
+/// Nothing is there to be proven: of the whole run, or of a phase that it does not have.
+fn unknown(run: Uuid, phase: Option<&str>, entries: &[Entry]) -> Error {
+    let Some(phase) = phase.filter(|_| !entries.is_empty()) else {
+        return Error::UnknownRun(format!("{run} with a sealed record"));
+    };
+    let mut known: Vec<String> = Vec::new();
+    for phase in entries.iter().filter_map(phase_of) {
+        if !known.contains(&phase) {
+            known.push(phase);
+        }
+    }
+    let known = match known.is_empty() {
+        true => "none yet".to_owned(),
+        false => known.join(", "),
+    };
+    Error::UnknownPhase {
+        run,
+        phase: phase.to_owned(),
+        known,
     }
 }
 

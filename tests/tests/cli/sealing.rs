@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use redress_tests::{Running, eventually};
 
-use crate::kit::{Kit, ended};
+use crate::kit::{Kit, SAGA, ended};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -211,7 +211,7 @@ fn a_record_and_two_heads_are_proven() {
     kit.refused(
         &["audit", "receipt", &run, "--phase", "nowhere"],
         4,
-        "RD0206",
+        "RD0197",
     );
     let proof = kit.json(&["audit", "consistency", &old, &new], 0);
     assert_eq!(proof["new"]["size"].to_string(), new);
@@ -299,6 +299,12 @@ fn an_older_database_is_a_fork_and_the_sovereign_continues_it() {
         "{report:#}"
     );
     assert_eq!(report["first_failure"], serde_json::Value::Null);
+    // It was compared, and the report says with what.
+    assert!(
+        !words.contains(&serde_json::json!("no-remembered-checkpoint")),
+        "{report:#}"
+    );
+    assert_eq!(report["consistent_with"].as_array().map(Vec::len), Some(1));
     assert_eq!(kit.json(&["check"], 0)["ok"], true);
     assert_eq!(kit.json(&["audit", "verify"], 0)["verdict"], "verified");
 }
@@ -379,6 +385,13 @@ fn a_plan_is_approved_with_a_key_of_openssh() {
         let signed = keygen(&["-q", "-Y", "sign", "-n", namespace, "-f", &key, &bytes]);
         assert!(matches!(signed, Ok((true, _))), "{signed:?}");
     };
+    // The key itself is OpenSSH's to use, and the refusal says how.
+    let private = key.display().to_string();
+    let by_file = ["approve", &run, "--as", &private, "--non-interactive"];
+    let value = kit.refused(&by_file, 4, "RD0516");
+    let message = value["error"]["message"].as_str().unwrap();
+    assert!(message.contains("ssh-keygen -Y sign"), "{message}");
+    assert!(message.contains("--signature"), "{message}");
     let approve = ["approve", &run, "--signature", &signature];
     sign(&other, "redress-decision");
     kit.refused(&approve, 4, "RD0547");
@@ -414,8 +427,11 @@ fn old_runs_leave_the_database_behind_a_verified_archive() {
         2,
         "RD0924",
     );
-    // Without a signature nothing is written either.
+    // Without a signature nothing is written either, and by one that does not count nothing is left.
     kit.refused(&words, 2, "RD0913");
+    assert!(!kit.path("archive").exists());
+    let by_reviewer = [&words[..], &["--as", "rev", "--non-interactive"]].concat();
+    kit.json(&by_reviewer, 4);
     assert!(!kit.path("archive").exists());
     let done = kit.json(&kit.signed(&words), 0);
     assert_eq!(done["body"]["runs"], 2, "{done:#}");
@@ -443,4 +459,75 @@ fn old_runs_leave_the_database_behind_a_verified_archive() {
     kit.ok(&["audit", "receipt", &run, "--archive", &later]);
     let ran = kit.exits(&["explain", "RD0748"], 0);
     assert!(ran.out.contains("--archive"), "{}", ran.out);
+    // Where the published files are lost, a new generation carries what was archived from the archive.
+    let head = kit.state().join("log/gen-1/checkpoint");
+    let head = kit.write("head", &fs::read(head).unwrap());
+    fs::remove_dir_all(kit.state().join("log")).unwrap();
+    let go_on = ["audit", "continue", "--checkpoint", &head, "--reason", "x"];
+    kit.ok(&kit.signed(&go_on));
+    let value = kit.refused(&["audit", "seal"], 4, "RD0748");
+    let message = value["error"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("redress audit seal --archive DIR"),
+        "{message}"
+    );
+    kit.ok(&["audit", "seal", "--archive", &later]);
+}
+
+/// A file that names nobody says nothing against anybody.
+#[test]
+fn an_empty_trust_file_leaves_the_question_open_in_the_database_and_in_a_bundle() {
+    let kit = Kit::opened();
+    sealed(&kit);
+    let folder = kit.path("bundle").display().to_string();
+    kit.ok(&["audit", "export", &folder]);
+    let empty = kit.write("empty", b"");
+    let report = kit.json(&["audit", "verify", "--trust", &empty], 8);
+    let reason = report["reason"].as_str().unwrap_or_default();
+    assert!(
+        reason.contains("(no-trusted-root)"),
+        "{reason} in {report:#}"
+    );
+    let report = kit.json(&["audit", "verify", &folder, "--trust", &empty], 8);
+    assert!(report["warnings"].to_string().contains("no-trusted-root"));
+    // Other roots are another matter.
+    kit.ok(&["key", "new", "eve", "--role", "sovereign", "--no-trust"]);
+    let eve = fs::read_to_string(kit.state().join("keys/eve.pub")).unwrap();
+    let other = kit.write("other", format!("key {eve}").as_bytes());
+    kit.refused(&["audit", "verify", "--trust", &other], 7, "RD0578");
+}
+
+#[test]
+fn a_receipt_of_an_unknown_phase_names_those_that_the_run_has() {
+    let kit = Kit::opened();
+    let run = a_run(&kit, "a");
+    sealed(&kit);
+    let value = kit.refused(&["audit", "receipt", &run, "--phase", "nix"], 4, "RD0197");
+    let message = value["error"]["message"].as_str().unwrap();
+    assert!(message.contains("nix; it has reserve, book"), "{message}");
+}
+
+#[test]
+fn an_act_that_is_handed_in_twice_is_refused_and_nothing_more() {
+    let kit = Kit::opened();
+    // What is long lies beside the records.
+    let noted = SAGA.replace("version: 1", "version: 2").replace(
+        "    qty: {type: integer}\n",
+        "    qty: {type: integer}\n    note: {type: string}\n",
+    );
+    let noted = kit.write("noted.yaml", noted.as_bytes());
+    kit.ok(&["saga", "register", &noted]);
+    let input = serde_json::json!({"order": "a", "qty": 1, "note": "x".repeat(20_000)});
+    let input = kit.write("input.json", input.to_string().as_bytes());
+    let input = format!("@{input}");
+    kit.ok(&["start", "shop", "--input", &input, "--wait"]);
+    let blob = kit
+        .database
+        .query_text("select min(id::text) from redress.blob");
+    let file = kit.path("erase.act").display().to_string();
+    kit.ok(&kit.signed(&["audit", "erase", &blob, "--out", &file]));
+    kit.ok(&["key", "submit", &file]);
+    let before = kit.records();
+    kit.refused(&["key", "submit", &file], 4, "RD0563");
+    assert_eq!(kit.records(), before);
 }
