@@ -3,7 +3,7 @@
 //! **Invariant:** every envelope is verified against the local trust roots before anything is written, and again
 //! before it is acted on; who asked for a plan does not approve it.
 
-use redress_ledger::decision::{Decision, Expected, Purpose};
+use redress_ledger::decision::{Decision, DecisionError, Expected, Purpose};
 use redress_ledger::key::SigningKey;
 use redress_ledger::quorum::Signer;
 use redress_ledger::{Envelope, Kind, Verified, sign};
@@ -97,9 +97,12 @@ impl Engine {
         inner.check_appliable(&live, stored)?;
         let now = inner.now(&session).await?;
         let trusted = inner.trusted(&session).await?;
-        let verified = trusted.verify(&envelope).map_err(Error::from);
+        let switch = inner.read_switch(&session).await?;
+        let switch_no = switch.map_or(0, |switch| switch.switch_no);
+        let verified = trusted.verify_new(&envelope);
         let judged = verified.and_then(|verified| {
             let when = (inner.installation.generation, now.as_str());
+            check_own(&verified, &live, switch_no)?;
             let counting = inner.judge_approval(verified, &live, stored, &envelope, when)?;
             counting.into_iter().next().ok_or_else(|| {
                 Error::ApprovalsMissing("the requester of a plan cannot approve it".to_owned())
@@ -160,6 +163,37 @@ impl Engine {
             .valid_approvals(&session, &live, stored, &now, Judged::Now)
             .await
     }
+}
+
+/// Checks what a decision says beside what it must say: it may have been written by anybody's own tool, and what it says
+/// is signed and recorded for ever. Whoever it names as having asked does not sign.
+fn check_own(verified: &Verified, live: &Live, switch_no: i64) -> Result<(), Error> {
+    let decision = &verified.decision;
+    if decision.hold.is_some() {
+        return Err(DecisionError::OtherHold(decision.id).into());
+    }
+    if decision.phase.is_some() {
+        return Err(DecisionError::OtherPhase(decision.id).into());
+    }
+    // One that was made before the newest kill is good, and passes no kill that it does not name.
+    if decision
+        .switch_no
+        .is_some_and(|no| !(0..=switch_no).contains(&no))
+    {
+        return Err(DecisionError::OtherSwitch(decision.id).into());
+    }
+    if decision
+        .policy
+        .is_some_and(|policy| policy != live.loaded.digest)
+    {
+        return Err(DecisionError::Field("policy").into());
+    }
+    let mut signers = verified.signers.iter();
+    if signers.all(|signer| signer.principal == decision.requester) {
+        let text = "the decision names its own signer as the requester, who cannot approve";
+        return Err(Error::ApprovalsMissing(text.to_owned()));
+    }
+    Ok(())
 }
 
 /// What a record says of an approval, beside what it is about.

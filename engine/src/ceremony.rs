@@ -6,13 +6,16 @@
 //! **Not here:** what an act must hold (`redress_ledger::keyring`), and who counts for a decision (`keyring`).
 
 use redress_ledger::decision::DecisionError;
-use redress_ledger::keyring::{Act, KeyRole, Keyring, KeyringError, Lack, Root, Terms, body};
+use redress_ledger::keyring::{
+    Act, DECISION_MEMBER, KeyRole, Keyring, KeyringError, Lack, Root, Terms, body,
+};
 use redress_ledger::trust::Trust;
 use redress_ledger::{Envelope, Hash, Kind, SigningKey, Vkey};
 use redress_sql as sql;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::bound::check_text;
 use crate::crash;
 use crate::db::{DbError, Session};
 use crate::engine::{Engine, Inner};
@@ -210,6 +213,7 @@ impl Inner {
                 keyring
                     .push_next(&record, encoded.hash, sealed)
                     .map_err(Error::Act)?;
+                self.check_unused(session, &record.body).await?;
                 if kind == Kind::BlobErased {
                     self.erase(session, &record.body).await?;
                 }
@@ -269,6 +273,7 @@ impl Inner {
         reason: &str,
         now: &str,
     ) -> Result<Act, Error> {
+        check_text("the reason", reason)?;
         let terms = Terms {
             id: Uuid::now_v7(),
             origin: self.installation.origin.clone(),
@@ -302,6 +307,21 @@ impl Inner {
             Ok(()) | Err(KeyringError::Threshold(_)) => Ok(()),
             Err(KeyringError::Act(DecisionError::SignatureCount(0))) if unsigned => Ok(()),
             Err(error) => Err(Error::Act(error)),
+        }
+    }
+
+    /// No act has the id of a decision: each counts once among all. Whoever uses a decision waits for our lock.
+    async fn check_unused(&self, session: &Session, body: &Value) -> Result<(), Error> {
+        let signed = body.get(DECISION_MEMBER).unwrap_or(&Value::Null);
+        let id = Envelope::from_value(signed)?.peek_act()?.id;
+        let find = self.prepare(session, sql::IS_DECISION_USED).await?;
+        let row = session
+            .query_one(&find, &[&id])
+            .await
+            .map_err(DbError::from)?;
+        match row.try_get(0).map_err(DbError::from)? {
+            true => Err(Error::Act(KeyringError::UsedTwice(id))),
+            false => Ok(()),
         }
     }
 

@@ -94,7 +94,7 @@ impl Engine {
             let live = inner.live(&session, run).await?;
             let phase = awaiting(&live, phase)?;
             let trusted = inner.trusted(&session).await?;
-            let verified = trusted.verify(&envelope)?;
+            let verified = trusted.verify_new(&envelope)?;
             let about = Consents::of(&live, phase);
             let counting = about.judge(inner, verified, &envelope, &entered.at)?;
             let approval = counting.into_iter().next().ok_or_else(|| {

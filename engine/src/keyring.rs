@@ -44,6 +44,18 @@ impl Trusted {
         }
     }
 
+    /// The same for a decision that is about to be recorded: its id must not be that of an act of the root, in whatever
+    /// generation. That no other decision has it is the database's to refuse.
+    pub fn verify_new(&self, envelope: &Envelope) -> Result<Verified, Error> {
+        let verified = self.verify(envelope)?;
+        let id = verified.decision.id;
+        let mut keyrings = self.older.values().chain(&self.keyring);
+        match keyrings.any(|keyring| keyring.is_used(id)) {
+            true => Err(Error::Replayed(id)),
+            false => Ok(verified),
+        }
+    }
+
     /// Checks the signatures on a decision that stands in a record, by the keys that counted there.
     pub fn verify_in(
         &self,

@@ -420,6 +420,11 @@ impl Keyring {
         Ok(())
     }
 
+    /// Whether an act of this id was taken, or a decision that was judged with this keyring. Each id counts once.
+    pub fn is_used(&self, id: Uuid) -> bool {
+        self.used.contains_key(&id)
+    }
+
     /// The run that the keys are records of.
     pub fn run(&self) -> Option<Uuid> {
         self.run

@@ -320,6 +320,8 @@ statements! {
         ALL_RECORDS = "all_records";
         /// One run that was archived, as it stood when it left: id.
         ARCHIVED_RUN_BY_ID = "archived_run_by_id";
+        /// Whether a decision was used: id.
+        IS_DECISION_USED = "is_decision_used";
         /// One blob: id.
         BLOB_BY_ID = "blob_by_id";
         /// Archived runs by the act that took them out.

@@ -53,7 +53,7 @@ impl Engine {
         let session = inner.session().await?;
         let now = inner.now(&session).await?;
         let trusted = inner.trusted(&session).await?;
-        let verified = trusted.verify(&envelope)?;
+        let verified = trusted.verify_new(&envelope)?;
         verified
             .decision
             .check(&inner.expected_approval(execution, &now))?;

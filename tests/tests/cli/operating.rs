@@ -4,6 +4,9 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
+use base64ct::{Base64, Encoding};
+use redress_ledger::decision::Decision;
+use redress_ledger::keyfile::{key_path, read_key};
 use redress_tests::{Running, TestCluster, eventually, query_text};
 use serde_json::{Value, json};
 
@@ -145,12 +148,93 @@ fn without_trust_roots_nothing_that_needs_a_signature_is_done() {
     let kit = Kit::shop();
     let run = kit.failed_run("o-1");
     fs::remove_file(kit.state().join("trust")).unwrap();
-    kit.refused(&kit.signed(&["approve", &run]), 5, "RD0562");
+    kit.refused(&kit.signed(&["approve", &run]), 78, "RD0562");
     kit.refused(
         &kit.signed(&["resolve", &run, "--reason", "x"]),
-        5,
+        78,
         "RD0562",
     );
+}
+
+#[test]
+fn a_text_that_no_record_has_room_for_is_refused_before_anything() {
+    let kit = Kit::shop();
+    let failed = kit.failed_run("o-1");
+    let before = kit.records();
+    let long = "x".repeat(70_000);
+    let subject = format!("subject:{long}");
+    for words in [
+        &["hold", "subject:x", "--reason", &long][..],
+        &["hold", &subject, "--reason", "x"],
+        &["kill", "--reason", &long],
+        &["cancel", &failed, "--reason", &long],
+        &["plan", &failed, "--reason", &long],
+    ] {
+        kit.refused(words, 4, "RD0196");
+    }
+    for words in [
+        &["approve", &failed, "--reason", &long][..],
+        &["resolve", &failed, "--reason", &long],
+        &["release", &failed, "--reason", &long],
+        &["key", "open", "--reason", &long],
+    ] {
+        let value = kit.json(&kit.signed(words), 4);
+        let code = &value["error"]["code"];
+        // What is on nothing has no reason either.
+        let wanted = if words[0] == "release" {
+            "RD0215"
+        } else {
+            "RD0196"
+        };
+        assert_eq!(code, wanted, "{}", words[0]);
+    }
+    assert_eq!(kit.records(), before);
+    assert_eq!(kit.json(&["holds"], 0)["switch"]["state"], "run");
+    assert_eq!(kit.json(&["holds"], 0)["files"], json!([]));
+}
+
+/// Somebody's own tool may write decisions too; what it says beside the point is signed and recorded for ever.
+#[test]
+fn a_decision_that_says_more_than_the_approval_of_its_plan_is_refused() {
+    let kit = Kit::shop();
+    let run = kit.failed_run("o-1");
+    kit.ok(&["plan", &run]);
+    let out = kit.path("decision").display().to_string();
+    kit.ok(&["approve", &run, "--out", &out]);
+    let written: Value = serde_json::from_slice(&fs::read(&out).unwrap()).unwrap();
+    let payload = Base64::decode_vec(written["payload"].as_str().unwrap()).unwrap();
+    let good: Value = serde_json::from_slice(&payload).unwrap();
+    let path = key_path(&kit.state().join("keys"), "sov").unwrap();
+    let key = read_key(&path, &"correct horse".to_owned().into()).unwrap();
+    let handed_in = |member: &str, value: Value| {
+        let mut decision = good.clone();
+        decision[member] = value;
+        let decision: Decision = serde_json::from_value(decision).unwrap();
+        let envelope = redress_ledger::sign(&decision, &key.key).unwrap();
+        kit.write("own.json", envelope.to_value().to_string().as_bytes())
+    };
+    let refused = |member: &str, value: Value, exit: i32, code: &str| {
+        let file = handed_in(member, value);
+        kit.refused(&["approve", &run, "--signature", &file], exit, code);
+    };
+    let hold = json!("01900000-0000-7000-8000-00000000a001");
+    refused("hold", hold, 4, "RD0558");
+    refused("phase", json!("book"), 4, "RD0555");
+    refused("switch_no", json!(99), 4, "RD0557");
+    refused("policy", json!("ab".repeat(32)), 4, "RD0542");
+    refused("requester", json!("sov"), 5, "RD0560");
+    // The id of what the root signed is spent too, or no verifier would take the ledger ever after.
+    kit.ok(&kit.signed(&["key", "open"]));
+    let act = "select min(convert_from(bytes, 'UTF8')::jsonb #>> '{body,decision,payload}')
+               from redress.record where kind = 'key.registered'";
+    let act = Base64::decode_vec(&kit.database.query_text(act)).unwrap();
+    let act: Value = serde_json::from_slice(&act).unwrap();
+    refused("id", act["id"].clone(), 4, "RD0563");
+    let approved = "select count(*) from redress.record where kind = 'plan.approved'";
+    assert_eq!(kit.database.query_text(approved), "0");
+    let file = handed_in("policy", Value::Null);
+    kit.ok(&["approve", &run, "--signature", &file]);
+    kit.ok(&["apply", &run]);
 }
 
 #[test]
