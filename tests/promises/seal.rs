@@ -382,7 +382,7 @@ async fn one_run_is_exported_with_all_that_its_decisions_rest_on() {
         .verify(&receipt.hash, vault.log.vkey())
         .expect("the log signed it");
     let none = engine.receipt(run, Some("p9"), &mut Archives::none()).await;
-    assert!(matches!(none, Err(Error::UnknownRun(_))), "{none:?}");
+    assert!(matches!(none, Err(Error::UnknownPhase { .. })), "{none:?}");
 }
 
 #[derive(Default)]
