@@ -289,8 +289,8 @@ fn one_of<'h>(holds: &'h [Hold], text: &str) -> Result<&'h Hold, Fail> {
 pub async fn kill(place: &Place, args: &KillArgs) -> Result<Exit, Fail> {
     let killed = match killed(place, args).await {
         Ok(killed) => killed,
-        // Published: the database is stopped.
-        Err(fail) if fail.code() == "RD0214" => return Err(fail),
+        // Published: the database is stopped. A reason that is too long: nothing was tried.
+        Err(fail) if ["RD0214", "RD0196"].contains(&fail.code()) => return Err(fail),
         Err(fail) => return Err(stop_here(place, args, fail)),
     };
     if place.say.is_json() {

@@ -103,13 +103,6 @@ pub(super) const PAGES: &[Page] = &[
         "Plan again with another action for that phase: `--action PHASE=ACTION`.",
     ),
     page(
-        "RD0433",
-        "a role of the phases is missing",
-        "The login that applies the plan is no member of a role under which a phase's statements run.",
-        NOTHING,
-        "Apply it as a login that has the role, or grant it: `redress saga grants` prints what each phase needs.",
-    ),
-    page(
         "RD0424",
         "stuck",
         "A compensation could not finish and rolled back.",
@@ -171,5 +164,12 @@ pub(super) const PAGES: &[Page] = &[
         "Every run is recovered, but a hold that `--release` should have released lacks signatures, or its release failed.",
         "Each recovered run stays so. The holds that the report names are in force; signatures that were given stay.",
         "`redress release HOLD --as KEY --reason TEXT` by the roles that the report names; `redress holds` lists what is in force.",
+    ),
+    page(
+        "RD0433",
+        "a role of the phases is missing",
+        "The login that applies the plan is no member of a role under which a phase's statements run.",
+        NOTHING,
+        "Apply it as a login that has the role, or grant it: `redress saga grants` prints what each phase needs.",
     ),
 ];
